@@ -1,0 +1,86 @@
+//! Items: the tools, prompts and resources that servers offer.
+
+use std::{fmt, sync::Arc};
+
+/// What kind of item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ItemKind {
+    /// Something to call.
+    Tool,
+    /// A message template.
+    Prompt,
+    /// Something to read.
+    Resource,
+    /// A family of resources.
+    Template,
+}
+
+impl ItemKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Prompt, Self::Resource, Self::Template];
+
+    /// The kind's name, for people and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Template => "resource template",
+        }
+    }
+
+    /// The member of a list result that holds these items.
+    #[must_use]
+    pub const fn list_member(self) -> &'static str {
+        match self {
+            Self::Tool => "tools",
+            Self::Prompt => "prompts",
+            Self::Resource => "resources",
+            Self::Template => "resourceTemplates",
+        }
+    }
+
+    /// The member of an item that identifies it among its kind.
+    #[must_use]
+    pub const fn key_member(self) -> &'static str {
+        match self {
+            Self::Tool | Self::Prompt => "name",
+            Self::Resource => "uri",
+            Self::Template => "uriTemplate",
+        }
+    }
+}
+
+impl fmt::Display for ItemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One item, by the name its own server knows it under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// What kind.
+    pub kind: ItemKind,
+    /// The server's own name for it: a tool's or prompt's name, a resource's URI.
+    pub name: Box<str>,
+    /// The arguments of a tool that its server wants repeated in headers.
+    pub param_headers: Option<Arc<[ParamHeader]>>,
+}
+
+impl Item {
+    /// An item that is known by its name alone.
+    pub fn named(kind: ItemKind, name: impl Into<Box<str>>) -> Self {
+        Self { kind, name: name.into(), param_headers: None }
+    }
+}
+
+/// An argument that goes into a header too (`x-mcp-header`, SEP-2243).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ParamHeader {
+    /// The header's name behind `Mcp-Param-`.
+    pub name: Box<str>,
+    /// The members that lead to the argument.
+    pub path: Box<[Box<str>]>,
+}

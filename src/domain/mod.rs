@@ -1,0 +1,33 @@
+//! The nouns: pure values and their rules. No clock, no disk, no network.
+
+mod call;
+mod id;
+mod item;
+mod key;
+mod name;
+mod organization;
+mod page;
+mod principal;
+mod record;
+mod role;
+mod secret;
+mod server;
+mod text;
+mod time;
+
+pub use call::{Scope, Target};
+pub use id::{
+    InstanceId, InvalidId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId, UserId,
+};
+pub use item::{Item, ItemKind, ParamHeader};
+pub use key::{ApiKey, InvalidKey, KeyId, KeyText};
+pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
+pub use organization::{Namespace, Organization};
+pub use page::{Cursor, InvalidCursor};
+pub use principal::{Actor, Principal, PrincipalKind, User};
+pub use record::{AuditLine, Change, FeedEntry, Noun};
+pub use role::{Permission, Role, UnknownRole};
+pub use secret::{Secret, exposed, exposed_map};
+pub use server::{Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, is_never_asked};
+pub use text::is_hidden;
+pub use time::{Clock, FixedClock, SystemClock, Timestamp};

@@ -1,0 +1,321 @@
+//! Servers: what is behind the gateway, and how each instance is reached.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    InstanceId, NamespaceId, OrganizationId, Prefixing, Secret, ServerId, Slug, Timestamp,
+    exposed_map,
+};
+
+/// A named server with one or more instances that do the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Where it is grouped.
+    pub namespace: NamespaceId,
+    /// Its name, unique in the organization.
+    pub name: Slug,
+    /// What it is for, in a person's words.
+    #[serde(default)]
+    pub description: String,
+    /// What people want of it.
+    pub state: State,
+    /// How its names are qualified; none leaves it to the namespace.
+    #[serde(default)]
+    pub prefixing: Option<Prefixing>,
+    /// How long a call may take, in seconds; none leaves it to the settings.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
+    /// Where it runs. Never empty.
+    pub instances: Vec<Instance>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+}
+
+/// One place where a server runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// How it is reached.
+    pub endpoint: Endpoint,
+}
+
+/// How an instance is reached.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// Over HTTP, at an MCP endpoint.
+    Http {
+        /// Where.
+        url: HttpUrl,
+        /// What is shown there with every request.
+        #[serde(with = "exposed_map", default)]
+        headers: BTreeMap<String, Secret>,
+    },
+    /// As a child process that speaks MCP on its standard input and output.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// What is added to its cleared environment.
+        #[serde(with = "exposed_map", default)]
+        env: BTreeMap<String, Secret>,
+        /// Where it starts; none is the gateway's data folder.
+        #[serde(default)]
+        cwd: Option<PathBuf>,
+    },
+}
+
+impl Endpoint {
+    /// The transport's name, as in requests and lists.
+    #[must_use]
+    pub const fn transport(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "streamable_http",
+            Self::Stdio { .. } => "stdio",
+        }
+    }
+
+    /// Where it is, without secrets: the URL, or the command line.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            Self::Http { url, .. } => url.to_string(),
+            Self::Stdio { command, args, .. } => {
+                let mut words = vec![command.clone()];
+                words.extend(args.iter().cloned());
+                words.join(" ")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport(), self.location())
+    }
+}
+
+/// What people want of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It takes calls.
+    #[default]
+    Active,
+    /// It is switched off.
+    Inactive,
+    /// It is being worked on.
+    Maintenance,
+}
+
+/// How a server was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Health {
+    /// It has not been asked yet.
+    #[default]
+    Unknown,
+    /// It answered last time.
+    Healthy,
+    /// It did not.
+    Unhealthy {
+        /// Why, in words that name no internals.
+        reason: String,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+impl Health {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy { .. } => "unhealthy",
+        }
+    }
+}
+
+/// Text that is no address of an MCP endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// Not a URL at all.
+    #[error("it is not an absolute URL such as http://127.0.0.1:3000/mcp")]
+    Form,
+    /// Another scheme.
+    #[error("its scheme is {0:?}; only http and https are spoken")]
+    Scheme(String),
+    /// A user name or password in it.
+    #[error("it carries a user name or password; give credentials as a header instead")]
+    UserInfo,
+    /// An address nobody serves MCP on, or one that must not be asked.
+    #[error("{0} is an address the gateway never asks")]
+    Address(IpAddr),
+    /// Too long.
+    #[error("it is longer than {} bytes", HttpUrl::LIMIT)]
+    Length,
+}
+
+/// The address of an MCP endpoint: `http` or `https`, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HttpUrl(http::Uri);
+
+impl HttpUrl {
+    /// The longest URL, in bytes.
+    pub const LIMIT: usize = 2_048;
+
+    /// The address, for a client to dial.
+    #[must_use]
+    pub fn uri(&self) -> &http::Uri {
+        &self.0
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        if text.len() > Self::LIMIT {
+            return Err(InvalidUrl::Length);
+        }
+        // Numbers written in other bases, stray backslashes and the like come out plain here.
+        let url = url::Url::parse(text).map_err(|_| InvalidUrl::Form)?;
+        if !["http", "https"].contains(&url.scheme()) {
+            return Err(InvalidUrl::Scheme(url.scheme().to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(InvalidUrl::UserInfo);
+        }
+        let address = match url.host().ok_or(InvalidUrl::Form)? {
+            url::Host::Ipv4(address) => Some(address.into()),
+            url::Host::Ipv6(address) => Some(address.into()),
+            url::Host::Domain(_) => None,
+        };
+        if let Some(address) = address.filter(is_never_asked) {
+            return Err(InvalidUrl::Address(address));
+        }
+        let mut url = url;
+        url.set_fragment(None);
+        url.as_str().parse().map(Self).map_err(|_| InvalidUrl::Form)
+    }
+}
+
+/// Whether the gateway never dials an address. Link-local addresses hold the metadata services of
+/// clouds, and two of these have addresses of their own; the others name no single machine.
+#[must_use]
+pub fn is_never_asked(address: &IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4 == METADATA_V4
+        }
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6 == METADATA_V6
+                || embedded(v6).is_some_and(|v4| is_never_asked(&v4.into()))
+        }
+    }
+}
+
+/// Where Alibaba's metadata service is.
+const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// Where Amazon's is, besides its link-local address.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// The address of the older family that a translator or tunnel makes of this one: NAT64, 6to4 and
+/// the compatible addresses of old. Those of one machine alone, such as `::1`, are none.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let bytes = address.octets();
+    let four = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(four(12)),
+        [0x2002, ..] => Some(four(2)),
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(four(12)),
+        _ => None,
+    }
+}
+
+impl TryFrom<String> for HttpUrl {
+    type Error = InvalidUrl;
+
+    fn try_from(text: String) -> Result<Self, InvalidUrl> {
+        text.parse()
+    }
+}
+
+impl From<HttpUrl> for String {
+    fn from(url: HttpUrl) -> Self {
+        url.0.to_string()
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_of_mcp_endpoints() {
+        for good in ["http://127.0.0.1:3000/mcp", "https://example.com/mcp?x=1", "http://[::1]/"] {
+            assert!(good.parse::<HttpUrl>().is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_must_not_be_asked() {
+        let refused = |text: &str| text.parse::<HttpUrl>().expect_err(text);
+
+        assert_eq!(refused("nonsense"), InvalidUrl::Form);
+        assert_eq!(refused("file:///etc/passwd"), InvalidUrl::Scheme("file".into()));
+        assert_eq!(refused("http://a:b@example.com/"), InvalidUrl::UserInfo);
+        for never in [
+            "http://169.254.169.254/",
+            "http://0xa9fea9fe/",
+            "http://[fe80::1]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[64:ff9b:1::a9fe:a9fe]/",
+            "http://[2002:a9fe:a9fe::1]/",
+            "http://[::a9fe:a9fe]/",
+            "http://[fd00:ec2::254]/",
+            "http://100.100.100.200/",
+        ] {
+            assert!(matches!(refused(never), InvalidUrl::Address(_)), "{never}");
+        }
+    }
+
+    #[test]
+    fn shows_no_secrets() {
+        let headers = BTreeMap::from([("Authorization".to_owned(), Secret::new("hunter2"))]);
+        let url = "http://127.0.0.1/mcp".parse().expect("a URL");
+
+        assert!(!format!("{:?}", Endpoint::Http { url, headers }).contains("hunter2"));
+    }
+}
