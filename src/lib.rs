@@ -12,3 +12,5 @@
 pub mod domain;
 
 pub mod problem;
+
+pub mod wire;

@@ -1,0 +1,55 @@
+//! One call past the doors: what is asked, through which endpoint, by which client.
+
+use std::time::Instant;
+
+use crate::{
+    domain::{PrincipalKind, RequestId, Scope, SessionId},
+    wire::{Method, Request, Revision, header::Repeated},
+};
+
+/// One call, in today's dialect, from wherever it came.
+#[derive(Debug)]
+pub struct Call {
+    /// Names the call in answers, log lines and errors.
+    pub request_id: RequestId,
+    /// What the client sees through its endpoint.
+    pub scope: Scope,
+    /// What it asks.
+    pub request: Request,
+    /// The program that asks.
+    pub client: Client,
+    /// The session it asks in, for older revisions.
+    pub session: Option<SessionKey>,
+    /// The arguments it repeats in headers, from those that must.
+    pub repeated: Option<Repeated>,
+    /// When its first byte was understood.
+    pub began: Instant,
+}
+
+impl Call {
+    /// What it asks for.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        self.request.method()
+    }
+}
+
+/// The program that calls, as far as it says.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The revision it speaks.
+    pub revision: Revision,
+    /// What it calls itself.
+    pub name: Option<Box<str>>,
+    /// The transport it came by.
+    pub via: &'static str,
+}
+
+/// A session and who opened it: nobody else may use it.
+#[derive(Debug, Clone)]
+pub struct SessionKey {
+    /// Which session.
+    pub id: SessionId,
+    /// Who opened it.
+    pub owner: PrincipalKind,
+}

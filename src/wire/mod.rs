@@ -1,0 +1,33 @@
+//! The language: bytes to values and back. No sockets, no state.
+//!
+//! Messages are parsed once, into spans of the bytes they came in. What the gateway only carries is
+//! never written anew: a change is a splice, everything around it leaves as it arrived.
+
+mod answer;
+mod call;
+mod depth;
+mod envelope;
+pub mod header;
+mod member;
+pub mod meta;
+mod method;
+#[cfg(test)]
+mod properties;
+mod request;
+pub mod result;
+mod revision;
+mod span;
+mod sse;
+
+pub use answer::{Answer, Completed, Outcome, ResultType, Unreadable};
+pub use call::{Call, Client, SessionKey};
+pub use envelope::{http_error, rpc_error};
+pub use header::Address;
+pub use method::{Method, SubjectMember};
+pub use request::{Malformed, Message, Onward, Request};
+pub use revision::{Era, Revision};
+pub use span::{RawId, Span, splice};
+pub use sse::{Event, EventTooLarge, SseDecoder, encode_event};
+
+/// How deep brackets may nest in a message.
+pub const DEPTH_LIMIT: usize = 64;

@@ -1,0 +1,281 @@
+//! Requests: parsed in one pass, and written onward with an id, a name and a `_meta` of our own.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use self::parse::{Envelope, Params, ParamsShape, text};
+use crate::wire::{Era, Method, RawId, Span, depth, member::Members, meta::Meta, splice};
+
+/// Bytes that are no message the gateway takes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, or JSON that two readers could read differently.
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    /// An array of messages.
+    #[error("this endpoint takes one message a request, not a batch")]
+    Batch,
+    /// Brackets within brackets within brackets.
+    #[error("the body nests deeper than {} levels", crate::wire::DEPTH_LIMIT)]
+    TooDeep,
+    /// JSON, but no JSON-RPC 2.0 message.
+    #[error("the body is no JSON-RPC 2.0 message: {0}")]
+    NotJsonRpc(&'static str),
+    /// `params` that no method of MCP takes.
+    #[error("invalid params: {reason}")]
+    Params {
+        /// The id to answer.
+        id: RawId,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+impl Malformed {
+    /// The JSON-RPC code that tells it.
+    #[must_use]
+    pub const fn rpc_code(&self) -> i32 {
+        match self {
+            Self::NotJson(_) => -32700,
+            Self::Batch | Self::TooDeep | Self::NotJsonRpc(_) => -32600,
+            Self::Params { .. } => -32602,
+        }
+    }
+
+    /// The id to answer, where it could be read.
+    #[must_use]
+    pub fn id(&self) -> RawId {
+        match self {
+            Self::Params { id, .. } => id.clone(),
+            _ => RawId::null(),
+        }
+    }
+}
+
+/// What a client may send.
+#[derive(Debug)]
+pub enum Message {
+    /// A question, to be answered under its id.
+    Request(Request),
+    /// Word of something, never answered.
+    Notification(Request),
+    /// The answer to a question the gateway asked.
+    Answer,
+}
+
+/// A request or notification: its bytes, and where its parts lie in them.
+#[derive(Debug, Clone)]
+pub struct Request {
+    bytes: Bytes,
+    id: Option<Span>,
+    method: Method,
+    subject: Option<(Box<str>, Span)>,
+    cursor: Option<Box<str>>,
+    meta: Meta,
+    meta_at: Option<Span>,
+    end: End,
+}
+
+/// Where another member of `params` can be added.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// After this last member.
+    Member(Span),
+    /// Into these empty braces.
+    Empty(Span),
+    /// There are no params; after this last member of the message.
+    NoParams(Span),
+}
+
+/// How a request goes onward to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Onward<'a> {
+    /// The id on that connection.
+    pub id: u64,
+    /// The server's own name for the item, where it differs from the client's.
+    pub subject: Option<&'a str>,
+    /// What the server speaks.
+    pub era: Era,
+}
+
+impl Message {
+    /// Parses a message in one pass over its bytes.
+    pub fn parse(bytes: &Bytes) -> Result<Self, Malformed> {
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(Malformed::Batch);
+        }
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| Malformed::NotJson(error.to_string()))?;
+        let envelope: Envelope<'_> =
+            serde_json::from_str(text).map_err(|error| Malformed::NotJson(error.to_string()))?;
+        if !depth::is_shallow(bytes) {
+            return Err(Malformed::TooDeep);
+        }
+        if envelope.version.as_deref() != Some("2.0") {
+            return Err(Malformed::NotJsonRpc("\"jsonrpc\" must be \"2.0\""));
+        }
+        let Some(method) = &envelope.method else {
+            if envelope.is_answer && envelope.id.is_some() {
+                return Ok(Self::Answer);
+            }
+            return Err(Malformed::NotJsonRpc("it has no \"method\""));
+        };
+        let method = Method::parse(method);
+        let id = envelope.id.map(|id| Span::of(bytes, id));
+        if id.is_some_and(|id| !is_id(id.of_bytes(bytes))) {
+            return Err(Malformed::NotJsonRpc("\"id\" must be a string or a number"));
+        }
+        let request = Request::new(bytes, id, method, envelope)?;
+        Ok(if id.is_some() { Self::Request(request) } else { Self::Notification(request) })
+    }
+}
+
+impl Request {
+    fn new(
+        bytes: &Bytes,
+        id: Option<Span>,
+        method: Method,
+        envelope: Envelope<'_>,
+    ) -> Result<Self, Malformed> {
+        let wrong = |reason| Malformed::Params {
+            id: id.map_or_else(RawId::null, |id| RawId::at(bytes, id)),
+            reason,
+        };
+        let last = envelope.last.map(|last| Span::of(bytes, last));
+        let params = match envelope.params {
+            None => Params::default(),
+            Some(ParamsShape::Object(params)) => params,
+            Some(ParamsShape::Other) => return Err(wrong("it must be an object")),
+        };
+        let end = match (envelope.has_params, params.last) {
+            (true, Some(last)) => End::Member(Span::of(bytes, last)),
+            (true, None) => End::Empty(empty_params(bytes).ok_or_else(|| wrong("unreadable"))?),
+            (false, _) => End::NoParams(last.ok_or_else(|| wrong("unreadable"))?),
+        };
+        let subject = match method.subject_member() {
+            None => None,
+            Some(member) => Some(params.subject(bytes, member).map_err(wrong)?),
+        };
+        let cursor =
+            params.cursor.map(text).transpose().map_err(|()| wrong("cursor is no text"))?;
+        let meta = params.meta.map(Meta::parse).transpose().map_err(wrong)?;
+        Ok(Self {
+            id,
+            method,
+            subject,
+            cursor,
+            meta: meta.unwrap_or_default(),
+            meta_at: params.meta.map(|meta| Span::of(bytes, meta)),
+            end,
+            bytes: bytes.clone(),
+        })
+    }
+
+    /// Makes a request of our own. `params` is JSON text of an object.
+    #[must_use]
+    pub fn make(method: &Method, params: &str) -> Self {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
+        match Message::parse(&text.into()) {
+            Ok(Message::Request(request)) => request,
+            other => unreachable!("requests of our own are well formed: {other:?}"),
+        }
+    }
+
+    /// The id to answer under. A notification has none.
+    #[must_use]
+    pub fn id(&self) -> RawId {
+        self.id.map_or_else(RawId::null, |id| RawId::at(&self.bytes, id))
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The item it names, as the client wrote it.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_ref().map(|(text, _)| &**text)
+    }
+
+    /// Where a list goes on.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// What its `_meta` says to the gateway.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Its bytes as they came.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// One member of its params, read as `T`. For the gateway's own methods, off the hot path.
+    pub fn param<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow)]
+            params: Option<&'a RawValue>,
+        }
+        let whole: Whole<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let members: Members<'a> = serde_json::from_str(whole.params?.get()).ok()?;
+        serde_json::from_str(members.get(name)?.get()).ok()
+    }
+
+    /// The bytes that go to a server: our id, its name for the item, the `_meta` of its era.
+    /// Everything else is as the client wrote it.
+    #[must_use]
+    pub fn onward(&self, onward: Onward<'_>) -> Bytes {
+        let id = onward.id.to_string();
+        let subject = onward.subject.map(quote);
+        let meta = self.meta_onward(onward.era);
+        let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(3);
+        edits.extend(self.id.map(|at| (at, id.as_bytes())));
+        if let (Some((_, at)), Some(subject)) = (&self.subject, &subject) {
+            edits.push((*at, subject.as_bytes()));
+        }
+        edits.extend(meta.as_ref().map(|(at, text)| (*at, text.as_bytes())));
+        edits.sort_unstable_by_key(|(at, _)| at.start);
+        splice(&self.bytes, &edits)
+    }
+
+    fn meta_onward(&self, era: Era) -> Option<(Span, String)> {
+        let written = self.meta_at.map(|at| at.text(&self.bytes));
+        let new = self.meta.onward(era, written)?;
+        Some(match (self.meta_at, self.end) {
+            (Some(at), _) => (at, new),
+            (None, End::Member(last)) => (last.after(), format!(r#","_meta":{new}"#)),
+            (None, End::Empty(braces)) => (braces, format!(r#"{{"_meta":{new}}}"#)),
+            (None, End::NoParams(last)) => {
+                (last.after(), format!(r#","params":{{"_meta":{new}}}"#))
+            }
+        })
+    }
+}
+
+/// Text as JSON.
+fn quote(text: &str) -> String {
+    serde_json::to_string(text).expect("text is always JSON")
+}
+
+fn is_id(raw: &[u8]) -> bool {
+    raw.first().is_some_and(|first| *first == b'"' || *first == b'-' || first.is_ascii_digit())
+}
+
+/// Where the empty `params` stand. Parsing in one pass sees members, and here there are none.
+fn empty_params(bytes: &Bytes) -> Option<Span> {
+    let members: Members<'_> = serde_json::from_slice(bytes).ok()?;
+    members.get("params").map(|params| Span::of(bytes, params))
+}

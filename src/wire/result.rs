@@ -1,0 +1,61 @@
+//! Results the gateway gives itself.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{RawId, Span, member::Members};
+
+/// A whole answer around a result.
+#[must_use]
+pub fn answer(id: &RawId, result: &[u8]) -> Bytes {
+    let mut body = Vec::with_capacity(result.len() + id.as_bytes().len() + 40);
+    body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    body.extend_from_slice(id.as_bytes());
+    body.extend_from_slice(br#","result":"#);
+    body.extend_from_slice(result);
+    body.push(b'}');
+    body.into()
+}
+
+/// The result of a tool of the gateway's own: structured, and as text for clients that read text.
+#[must_use]
+pub fn tool(structured: &serde_json::Value) -> Bytes {
+    let result = json!({
+        "resultType": "complete",
+        "content": [{"type": "text", "text": structured.to_string()}],
+        "structuredContent": structured,
+        "isError": false,
+    });
+    result.to_string().into()
+}
+
+/// The result of a tool that could not do what it was asked: something a model can act on.
+#[must_use]
+pub fn tool_error(message: &str) -> Bytes {
+    let result = json!({
+        "resultType": "complete",
+        "content": [{"type": "text", "text": message}],
+        "isError": true,
+    });
+    result.to_string().into()
+}
+
+/// The members of an object, by name and place.
+#[must_use]
+pub fn members(object: &Bytes) -> Option<Vec<(String, Span)>> {
+    let members: Members<'_> = serde_json::from_slice(object).ok()?;
+    let placed = members.0.into_iter();
+    Some(placed.map(|(name, value)| (name.into_owned(), Span::of(object, value))).collect())
+}
+
+/// Whether a JSON Schema says that it describes an object: the only kind older revisions know.
+#[must_use]
+pub fn is_object_schema(schema: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Schema<'a> {
+        #[serde(borrow, default)]
+        r#type: Option<&'a serde_json::value::RawValue>,
+    }
+    let schema = serde_json::from_str::<Schema<'_>>(schema).ok();
+    schema.and_then(|schema| schema.r#type).is_some_and(|kind| kind.get() == "\"object\"")
+}
