@@ -14,3 +14,5 @@ pub mod domain;
 pub mod problem;
 
 pub mod wire;
+
+pub mod client;

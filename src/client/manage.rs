@@ -1,0 +1,318 @@
+//! The office: set-up, servers, keys, status.
+//!
+//! Views keep what a newer gateway adds in `more`, so that it can be passed on.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Client, Error};
+use crate::domain::Secret;
+
+/// Servers and keys asked for at once: more than there can be.
+const ALL: u32 = 100_000;
+
+/// What a claimed gateway gives its administrator.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Claim {
+    /// The first API key, shown this once.
+    pub api_key: Secret,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Launch {
+    /// At a URL.
+    Http {
+        /// Its MCP endpoint.
+        url: String,
+        /// Shown there with every request.
+        headers: BTreeMap<String, String>,
+    },
+    /// As a child process of the gateway.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Added to its environment.
+        env: BTreeMap<String, String>,
+        /// Where it starts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+    },
+}
+
+/// A server to be registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerForm {
+    /// Its name.
+    pub name: String,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub launch: Launch,
+    /// How its names are qualified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Where it is grouped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How long its calls may take, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
+}
+
+/// A registered server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What people want of it.
+    #[serde(default)]
+    pub state: String,
+    /// How it was found to be.
+    #[serde(default)]
+    pub health: String,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub transport: String,
+    /// Where it is, over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its program, on stdio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The program's arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// What it offers, once it has been asked.
+    #[serde(flatten)]
+    pub offered: Offered,
+    /// Why it did not answer, when it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl ServerView {
+    /// Where it is: its URL or command line.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let command = || {
+            let words = self.command.iter().chain(&self.args);
+            shell_words::join(words.map(String::as_str))
+        };
+        self.url.clone().unwrap_or_else(command)
+    }
+}
+
+/// What a server offers, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<u64>,
+    /// Its prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<u64>,
+    /// Its resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<u64>,
+    /// Its templates of resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<u64>,
+}
+
+/// How a gateway is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// How long it has been up, in seconds.
+    pub uptime_seconds: u64,
+    /// Whether it has an administrator.
+    pub claimed: bool,
+    /// Where it listens; nowhere when it only serves this command.
+    #[serde(default)]
+    pub listen: Option<String>,
+    /// How its memory is.
+    pub store: StoreStatus,
+    /// How its servers are.
+    pub servers: Vec<ServerStatus>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// How a gateway's memory is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The word for it.
+    pub state: String,
+    /// Why, when it is not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// How one server is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: String,
+    /// What people want of it.
+    #[serde(default)]
+    pub state: String,
+    /// How it was found to be.
+    #[serde(default)]
+    pub health: String,
+    /// Which era of the protocol it speaks, once it has been asked.
+    #[serde(default)]
+    pub era: Option<String>,
+    /// Which revision.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// How it is spoken to.
+    #[serde(default)]
+    pub transport: String,
+    /// Tools it offers, once it has been asked.
+    #[serde(default)]
+    pub tools: Option<u64>,
+    /// Calls it is working on.
+    #[serde(default)]
+    pub in_flight: Option<u64>,
+    /// Why it is not well.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// What its process wrote to standard error last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
+    /// Since when it has been as it is.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyForm {
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// When it ends, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its id.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    #[serde(default)]
+    pub role: String,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// When it ends.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// Whether it opens anything.
+    #[serde(default)]
+    pub is_active: bool,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// A key just made.
+#[derive(Debug, Clone, Deserialize)]
+pub struct NewKey {
+    /// Its text, shown this once.
+    pub key: Secret,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub view: KeyView,
+}
+
+impl Client {
+    /// Claims a gateway that nobody has claimed. Only on its own machine.
+    pub async fn setup(&self, username: &str, password: &Secret) -> Result<Claim, Error> {
+        let form = json!({"username": username, "password": password.expose()});
+        self.post("/api/admin/setup", &form).await
+    }
+
+    /// How the gateway and its servers are.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.get("/api/admin/status").await
+    }
+
+    /// All registered servers.
+    pub async fn servers(&self) -> Result<Vec<ServerView>, Error> {
+        self.get(&format!("/gateway/servers?limit={ALL}")).await
+    }
+
+    /// Registers a server and waits, within limits, until it has been asked what it offers.
+    /// One that does not answer is registered all the same.
+    pub async fn introduce(&self, form: &ServerForm) -> Result<ServerView, Error> {
+        self.post("/gateway/servers?wait=true", form).await
+    }
+
+    /// Registers a server, whether it answers or not.
+    pub async fn register(&self, form: &ServerForm) -> Result<ServerView, Error> {
+        self.post("/gateway/servers", form).await
+    }
+
+    /// Takes a server out, by id or name.
+    pub async fn deregister(&self, server: &str) -> Result<(), Error> {
+        self.delete(&format!("/gateway/servers/{}", segment(server))).await
+    }
+
+    /// Makes an API key.
+    pub async fn key_create(&self, form: &KeyForm) -> Result<NewKey, Error> {
+        self.post("/auth/api-keys", form).await
+    }
+
+    /// All API keys, without their secrets.
+    pub async fn key_list(&self) -> Result<Vec<KeyView>, Error> {
+        self.get(&format!("/auth/api-keys?limit={ALL}")).await
+    }
+
+    /// Ends an API key.
+    pub async fn key_revoke(&self, key: &str) -> Result<(), Error> {
+        self.delete(&format!("/auth/api-keys/{}", segment(key))).await
+    }
+}
+
+/// Text as one segment of a path, whatever it holds.
+fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let mut segment = String::new();
+    for byte in text.bytes() {
+        if plain(byte) {
+            segment.push(char::from(byte));
+        } else {
+            write!(segment, "%{byte:02X}").expect("a String takes everything");
+        }
+    }
+    // A path would climb on these.
+    if ["", ".", ".."].contains(&segment.as_str()) { segment.replace('.', "%2E") } else { segment }
+}
