@@ -16,3 +16,4 @@ pub mod problem;
 pub mod wire;
 
 pub mod client;
+mod store;

@@ -1,0 +1,213 @@
+//! A change while it is being made: what it would write, and what it sees.
+//!
+//! The changes of one commit share a transaction of the database, which cannot take back a part
+//! of itself. So a change is first drafted beside it: a refused draft is dropped and leaves no
+//! trace, and the next draft sees what the accepted ones before it wrote.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::domain::{
+    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, Namespace, Noun, Organization, Server,
+    ServerId, Timestamp, User,
+};
+
+use super::{
+    codec::{self, Body},
+    error::Error,
+    seal::Seal,
+    table::{Record, Table, Thing},
+};
+
+/// One change in the making: reads see the store with the change already in it.
+///
+/// Each thing that was put or removed gets one audit line and one feed entry, with the same
+/// number; they follow the order organizations, namespaces, users, keys, servers.
+pub(crate) struct Draft<'a> {
+    transaction: &'a WriteTransaction,
+    seal: &'a Seal,
+    now: Timestamp,
+    edits: BTreeMap<Place, Edit>,
+}
+
+/// Which thing: the kind of its table, and its id.
+type Place = (u8, String);
+
+struct Edit {
+    table: Table,
+    noun: Noun,
+    name: String,
+    /// What the thing becomes; none when it goes.
+    body: Option<Body>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(transaction: &'a WriteTransaction, seal: &'a Seal, now: Timestamp) -> Self {
+        Self { transaction, seal, now, edits: BTreeMap::new() }
+    }
+
+    /// When this change is made: the time in its audit lines.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Makes or replaces an organization.
+    pub(crate) fn put_organization(&mut self, organization: &Organization) -> Result<(), Error> {
+        self.put(organization)
+    }
+
+    /// Makes or replaces a namespace.
+    pub(crate) fn put_namespace(&mut self, namespace: &Namespace) -> Result<(), Error> {
+        self.put(namespace)
+    }
+
+    /// Makes or replaces a person's account.
+    pub(crate) fn put_user(&mut self, user: &User) -> Result<(), Error> {
+        self.put(user)
+    }
+
+    /// Makes or replaces an API key.
+    pub(crate) fn put_key(&mut self, key: &ApiKey) -> Result<(), Error> {
+        self.put(key)
+    }
+
+    /// Removes an API key and returns it, if it was there.
+    pub(crate) fn remove_key(&mut self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Makes or replaces a server with its instances.
+    pub(crate) fn put_server(&mut self, server: &Server) -> Result<(), Error> {
+        self.put(server)
+    }
+
+    /// Removes a server with its instances and returns it, if it was there.
+    pub(crate) fn remove_server(&mut self, id: &ServerId) -> Result<Option<Server>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Every organization.
+    pub(crate) fn organizations(&self) -> Result<Vec<Organization>, Error> {
+        self.all()
+    }
+
+    /// Every namespace.
+    pub(crate) fn namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        self.all()
+    }
+
+    /// Everybody with an account.
+    pub(crate) fn users(&self) -> Result<Vec<User>, Error> {
+        self.all()
+    }
+
+    /// One API key.
+    pub(crate) fn key(&self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
+        self.find(id.to_string())
+    }
+
+    /// Every API key.
+    pub(crate) fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.all()
+    }
+
+    /// One server.
+    pub(crate) fn server(&self, id: &ServerId) -> Result<Option<Server>, Error> {
+        self.find(id.to_string())
+    }
+
+    /// Every server, the oldest first.
+    pub(crate) fn servers(&self) -> Result<Vec<Server>, Error> {
+        self.all()
+    }
+
+    fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {
+        let body = Some(codec::encode(thing)?);
+        self.edit::<T>(thing.id(), thing.name().to_owned(), body);
+        Ok(())
+    }
+
+    fn remove<T: Thing>(&mut self, id: String) -> Result<Option<T>, Error> {
+        let found = self.find::<T>(id.clone())?;
+        if let Some(thing) = &found {
+            self.edit::<T>(id, thing.name().to_owned(), None);
+        }
+        Ok(found)
+    }
+
+    fn edit<T: Thing>(&mut self, id: String, name: String, body: Option<Body>) {
+        let edit = Edit { table: T::TABLE, noun: T::NOUN, name, body };
+        self.edits.insert((T::TABLE.kind, id), edit);
+    }
+
+    fn find<T: Thing>(&self, id: String) -> Result<Option<T>, Error> {
+        let place = (T::TABLE.kind, id);
+        if let Some(edit) = self.edits.get(&place) {
+            return edit.body.as_ref().map(codec::decode).transpose();
+        }
+        let table = self.transaction.open_table(T::TABLE.definition())?;
+        codec::fetch(&table, self.seal, place.1.as_bytes())
+    }
+
+    fn all<T: Thing>(&self) -> Result<Vec<T>, Error> {
+        let mut things = BTreeMap::new();
+        let table = self.transaction.open_table(T::TABLE.definition())?;
+        for entry in table.iter()? {
+            let (key, record) = entry?;
+            let body = codec::open(self.seal, T::TABLE, key.value(), record.value())?;
+            things.insert(key.value().to_vec(), codec::decode::<T>(&body)?);
+        }
+        let mine = (T::TABLE.kind, String::new())..(T::TABLE.kind + 1, String::new());
+        for ((_, id), edit) in self.edits.range(mine) {
+            match &edit.body {
+                Some(body) => things.insert(id.clone().into_bytes(), codec::decode(body)?),
+                None => things.remove(id.as_bytes()),
+            };
+        }
+        Ok(things.into_values().collect())
+    }
+
+    /// Writes the change with its audit lines and feed entries into the shared transaction.
+    /// Numbers them from after `sequence` on, and returns the last number used.
+    pub(super) fn accept(self, actor: &Actor, mut sequence: u64) -> Result<u64, Error> {
+        let Self { transaction, seal, now, edits } = self;
+        for ((_, id), edit) in edits {
+            let Some(change) = write(transaction, seal, &id, &edit)? else {
+                continue;
+            };
+            sequence += 1;
+            let (noun, actor) = (edit.noun, actor.clone());
+            let entry = FeedEntry { sequence, noun, id: id.clone(), change };
+            let line = AuditLine { sequence, at: now, actor, noun, id, change, name: edit.name };
+            append(transaction, seal, &line)?;
+            append(transaction, seal, &entry)?;
+        }
+        Ok(sequence)
+    }
+}
+
+/// Writes one thing, and says what that did to it; none when it came and went in one draft.
+fn write(
+    transaction: &WriteTransaction,
+    seal: &Seal,
+    id: &str,
+    edit: &Edit,
+) -> Result<Option<Change>, Error> {
+    let key = id.as_bytes();
+    let mut table = transaction.open_table(edit.table.definition())?;
+    let Some(body) = &edit.body else {
+        return Ok(table.remove(key)?.map(|_| Change::Deleted));
+    };
+    let record = codec::close(seal, edit.table, key, body);
+    let was_there = table.insert(key, record.as_slice())?.is_some();
+    Ok(Some(if was_there { Change::Updated } else { Change::Created }))
+}
+
+fn append<R: Record>(transaction: &WriteTransaction, seal: &Seal, record: &R) -> Result<(), Error> {
+    let key = record.key();
+    let sealed = codec::close(seal, R::TABLE, &key, &codec::encode(record)?);
+    let mut table = transaction.open_table(R::TABLE.definition())?;
+    table.insert(key.as_slice(), sealed.as_slice())?;
+    Ok(())
+}

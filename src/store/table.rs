@@ -1,0 +1,133 @@
+//! Every table and its key, on one screen.
+
+use redb::{ReadableTable, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::domain::{ApiKey, AuditLine, FeedEntry, Namespace, Noun, Organization, Server, User};
+
+use super::{error::Error, upgrade::House};
+
+/// The house itself: one record, `house`.
+const HOUSE: Table = Table { name: "house", kind: 0, version: 1 };
+/// By id.
+const ORGANIZATIONS: Table = Table { name: "organizations", kind: 1, version: 1 };
+/// By id.
+const NAMESPACES: Table = Table { name: "namespaces", kind: 2, version: 1 };
+/// By id.
+const USERS: Table = Table { name: "users", kind: 3, version: 1 };
+/// By the id that stands in the key's text.
+const KEYS: Table = Table { name: "keys", kind: 4, version: 1 };
+/// By id.
+const SERVERS: Table = Table { name: "servers", kind: 5, version: 1 };
+/// By sequence number, big-endian.
+pub(super) const AUDIT: Table = Table { name: "audit", kind: 6, version: 1 };
+/// By sequence number, big-endian; the same numbers as in the audit.
+pub(super) const FEED: Table = Table { name: "feed", kind: 7, version: 1 };
+
+/// All of them. They are made together with the database, so that readers find every one.
+pub(super) const ALL: [Table; 8] =
+    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED];
+
+/// A table: bytes to bytes, always, so that one loop can copy any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Its name in the file.
+    pub(super) name: &'static str,
+    /// First byte of its records; also the order in which one change's things are written.
+    pub(super) kind: u8,
+    /// Second byte of its records: the form of their body.
+    pub(super) version: u8,
+}
+
+impl Table {
+    /// The table as the database knows it.
+    pub(super) const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name)
+    }
+}
+
+/// The last number in a numbered table; zero where it is empty.
+pub(super) fn last_number(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+) -> Result<u64, Error> {
+    let key = table.last()?.and_then(|(key, _)| key.value().try_into().ok());
+    Ok(key.map_or(0, u64::from_be_bytes))
+}
+
+/// A value with a table of its own.
+pub(super) trait Record: Serialize + DeserializeOwned {
+    const TABLE: Table;
+
+    /// Its key in the table.
+    fn key(&self) -> Vec<u8>;
+}
+
+/// A record that people change, so that audit and feed tell of it.
+pub(super) trait Thing: Record {
+    const NOUN: Noun;
+
+    /// Its id as text. The bytes of this text are its key.
+    fn id(&self) -> String;
+
+    /// What people call it.
+    fn name(&self) -> &str;
+}
+
+macro_rules! things {
+    ($($kind:ident in $table:ident, called by $name:expr;)*) => {$(
+        impl Record for $kind {
+            const TABLE: Table = $table;
+
+            fn key(&self) -> Vec<u8> {
+                self.id.to_string().into_bytes()
+            }
+        }
+
+        impl Thing for $kind {
+            const NOUN: Noun = Noun::$kind;
+
+            fn id(&self) -> String {
+                self.id.to_string()
+            }
+
+            fn name(&self) -> &str {
+                let name: fn(&Self) -> &str = $name;
+                name(self)
+            }
+        }
+    )*};
+}
+
+type Key = ApiKey;
+
+things! {
+    Organization in ORGANIZATIONS, called by |it| it.slug.as_str();
+    Namespace in NAMESPACES, called by |it| it.slug.as_str();
+    User in USERS, called by |it| &it.username;
+    Key in KEYS, called by |it| &it.name;
+    Server in SERVERS, called by |it| it.name.as_str();
+}
+
+impl Record for House {
+    const TABLE: Table = HOUSE;
+
+    fn key(&self) -> Vec<u8> {
+        House::KEY.to_vec()
+    }
+}
+
+impl Record for AuditLine {
+    const TABLE: Table = AUDIT;
+
+    fn key(&self) -> Vec<u8> {
+        self.sequence.to_be_bytes().to_vec()
+    }
+}
+
+impl Record for FeedEntry {
+    const TABLE: Table = FEED;
+
+    fn key(&self) -> Vec<u8> {
+        self.sequence.to_be_bytes().to_vec()
+    }
+}

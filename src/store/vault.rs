@@ -1,0 +1,261 @@
+//! Where the database lies, and how it is made, opened and checked.
+//!
+//! The database may panic when its file is damaged, so it is opened on a thread of its own, whose
+//! panic is an error here.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, StorageBackend, StorageError,
+    WriteTransaction,
+    backends::{FileBackend, InMemoryBackend},
+};
+
+use super::{
+    codec,
+    error::{Error, Fault},
+    folder::Left,
+    seal::Seal,
+    table::{self, AUDIT, FEED, Record, last_number},
+    upgrade::{House, SCHEMA},
+};
+
+/// The largest database that is copied to memory while its disk fails, in bytes.
+const COPY_LIMIT: u64 = 64 << 20;
+
+/// What holds the pages: a file, or in tests memory that fails and forgets.
+pub(super) trait Disk: Send + Sync + 'static {
+    type Backend: StorageBackend;
+
+    /// Opens it for reading and writing. It must be there already.
+    fn open(&self) -> io::Result<Self::Backend>;
+
+    /// All of it, as it is now.
+    fn copy(&self, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// Its name for people.
+    fn path(&self) -> &Path;
+}
+
+/// A file on a disk.
+pub(super) struct DatabaseFile(pub(super) PathBuf);
+
+impl Disk for DatabaseFile {
+    type Backend = FileBackend;
+
+    fn open(&self) -> io::Result<FileBackend> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.0)?;
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn copy(&self, limit: u64) -> io::Result<Vec<u8>> {
+        if fs::metadata(&self.0)?.len() > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        fs::read(&self.0)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// The database's place together with what is needed to open it.
+pub(super) struct Vault<D> {
+    pub(super) disk: D,
+    pub(super) seal: Arc<Seal>,
+    pub(super) cache_bytes: usize,
+}
+
+/// An open database.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    /// The last number in audit and feed; zero where nothing ever changed.
+    pub(super) sequence: u64,
+}
+
+impl<D: Disk> Vault<D> {
+    /// Makes a new database in an empty place and closes it again.
+    pub(super) fn make(&self, house: &House) -> Result<(), Error> {
+        on_a_thread_of_its_own(self.disk.path(), || {
+            let database = self.builder().create_with_backend(self.attach()?)?;
+            let transaction = begin(&database)?;
+            for table in table::ALL {
+                transaction.open_table(table.definition())?;
+            }
+            self.put_house(&transaction, house)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Opens the database, and checks all of it when the last process left it abruptly.
+    pub(super) fn open(&self, left: Left) -> Result<Opened, Error> {
+        on_a_thread_of_its_own(self.disk.path(), || {
+            let backend = self.attach()?;
+            // Opening an empty place would make a new database in it.
+            if backend.len().map_err(|source| self.file(source))? == 0 {
+                return Err(Error::DatabaseEmpty { path: self.path() });
+            }
+            let mut database = self.open_backend(backend)?;
+            if left == Left::Abruptly {
+                self.check(&mut database)?;
+            }
+            self.admit(database)
+        })
+    }
+
+    /// The database as it is on the disk, copied to memory: for reading only.
+    pub(super) fn copy(&self) -> Result<Database, Error> {
+        on_a_thread_of_its_own(self.disk.path(), || {
+            let bytes = self.disk.copy(COPY_LIMIT).map_err(|source| self.file(source))?;
+            let memory = InMemoryBackend::new();
+            let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes));
+            filled.map_err(|source| self.file(source))?;
+            Ok(self.admit(self.open_backend(memory)?)?.database)
+        })
+    }
+
+    /// Proves that the disk takes writes, by one that changes nothing.
+    pub(super) fn prove(&self, database: &Database) -> Result<(), Error> {
+        sheltered(self.disk.path(), || {
+            let house = self.house(database)?;
+            let transaction = begin(database)?;
+            self.put_house(&transaction, &house)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    fn attach(&self) -> Result<D::Backend, Error> {
+        self.disk.open().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::DatabaseMissing { path: self.path() },
+            _ => self.file(source),
+        })
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.cache_bytes);
+        builder
+    }
+
+    fn open_backend(&self, backend: impl StorageBackend) -> Result<Database, Error> {
+        self.builder().create_with_backend(backend).map_err(|error| self.refusal(error))
+    }
+
+    fn check(&self, database: &mut Database) -> Result<(), Error> {
+        if database.check_integrity().map_err(|error| self.refusal(error))? {
+            tracing::info!(database = %self.path().display(), "the store was checked and is whole");
+        } else {
+            tracing::error!(
+                database = %self.path().display(),
+                "the store was damaged and went back to its last whole state; \
+                 compare the last audit lines with what you know"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the database is ours, of this house and of a schema we know.
+    fn admit(&self, database: Database) -> Result<Opened, Error> {
+        let house = self.house(&database)?;
+        if !house.is_known() {
+            return Err(Error::Newer { path: self.path(), found: house.schema, known: SCHEMA });
+        }
+        let transaction = database.begin_read()?;
+        let sequence = last_number(&transaction.open_table(AUDIT.definition())?)?;
+        if sequence != last_number(&transaction.open_table(FEED.definition())?)? {
+            let fault = Fault::found("audit and feed end at different numbers");
+            return Err(Error::Damaged { path: self.path(), fault });
+        }
+        Ok(Opened { database, sequence })
+    }
+
+    fn house(&self, database: &Database) -> Result<House, Error> {
+        let foreign = || Error::DatabaseForeign { path: self.path() };
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(House::TABLE.definition()) {
+            Ok(table) => table,
+            Err(redb::TableError::Storage(error)) => return Err(error.into()),
+            Err(_) => return Err(foreign()),
+        };
+        match codec::fetch(&table, &self.seal, House::KEY) {
+            Ok(house) => house.ok_or_else(foreign),
+            Err(Error::Altered { .. }) => Err(Error::KeyForeign { database: self.path() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_house(&self, transaction: &WriteTransaction, house: &House) -> Result<(), Error> {
+        let record = codec::close(&self.seal, House::TABLE, House::KEY, &codec::encode(house)?);
+        let mut table = transaction.open_table(House::TABLE.definition())?;
+        table.insert(House::KEY, record.as_slice())?;
+        Ok(())
+    }
+
+    fn refusal(&self, error: redb::DatabaseError) -> Error {
+        use redb::DatabaseError::{DatabaseAlreadyOpen, Storage};
+
+        let path = self.path();
+        match error {
+            DatabaseAlreadyOpen => {
+                let folder = path.parent().unwrap_or(&path).to_owned();
+                Error::InUse { folder, pid: None }
+            }
+            Storage(StorageError::Io(source)) => match source.kind() {
+                io::ErrorKind::InvalidData => Error::DatabaseForeign { path },
+                io::ErrorKind::UnexpectedEof => {
+                    Error::Damaged { path, fault: Fault::found("its end is missing") }
+                }
+                _ => Error::File { path, source },
+            },
+            other => match Error::from(other) {
+                Error::Storage(fault) => Error::Damaged { path, fault },
+                error => error,
+            },
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.disk.path().to_owned()
+    }
+
+    fn file(&self, source: io::Error) -> Error {
+        Error::File { path: self.path(), source }
+    }
+}
+
+/// A write transaction that is on the disk when it is committed, and quickly found after a crash.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Does work that a damaged file may turn into a panic.
+pub(super) fn sheltered<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|payload| {
+        Err(Error::Damaged { path: path.to_owned(), fault: Fault::panic(&*payload) })
+    })
+}
+
+fn on_a_thread_of_its_own<T: Send>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let done = thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|payload| {
+        Err(Error::Damaged { path: path.to_owned(), fault: Fault::panic(&*payload) })
+    })
+}
