@@ -17,3 +17,5 @@ pub mod wire;
 
 pub mod client;
 mod store;
+
+mod observe;
