@@ -19,3 +19,5 @@ pub mod client;
 mod store;
 
 mod observe;
+
+mod access;
