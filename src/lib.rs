@@ -21,3 +21,4 @@ mod store;
 mod observe;
 
 mod access;
+mod upstream;
