@@ -22,3 +22,5 @@ mod observe;
 
 mod access;
 mod upstream;
+
+mod registry;

@@ -1,0 +1,189 @@
+//! Which servers exist, and how they are.
+
+mod directory;
+mod health;
+mod server;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Clock, InvalidName, InvalidUrl, Prefixing, Server},
+    observe::Metrics,
+    problem::{Classify, Kind, chain},
+    store::{self, Store},
+    upstream::Upstream,
+};
+
+pub(crate) use directory::Directory;
+pub(crate) use server::Form;
+
+/// What may be registered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Servers there may be at most.
+    pub(crate) max_servers: usize,
+    /// How names are qualified where neither server nor namespace says: `always`, `conflict` or
+    /// `never`.
+    pub(crate) prefix: Prefixing,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_servers: 1_000, prefix: Prefixing::Always }
+    }
+}
+
+/// The register of servers.
+#[derive(Clone)]
+pub(crate) struct Registry(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    store: Store,
+    upstream: Upstream,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    directory: ArcSwap<Directory>,
+    /// Up to which change the directory was read; held while it is read, so that an older reading
+    /// never replaces a newer one.
+    seen: Mutex<Option<u64>>,
+    changed: watch::Sender<u64>,
+    health: health::Book,
+}
+
+impl Registry {
+    /// Reads what is registered.
+    pub(crate) fn new(
+        settings: Settings,
+        store: &Store,
+        upstream: &Upstream,
+        metrics: &Metrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let registry = Self(Arc::new(Inner {
+            settings,
+            store: store.clone(),
+            upstream: upstream.clone(),
+            metrics: metrics.clone(),
+            clock,
+            directory: ArcSwap::default(),
+            seen: Mutex::default(),
+            changed: watch::Sender::new(0),
+            health: health::Book::default(),
+        }));
+        registry.reload()?;
+        Ok(registry)
+    }
+
+    /// The view everyone reads: immutable, replaced whole when something changes.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.0.directory.load_full()
+    }
+
+    /// Tells of every new view.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Keeps up with the store until `stop`: also with changes whose makers did not stay to see
+    /// them through.
+    pub(crate) async fn follow(&self, stop: CancellationToken) {
+        let mut changes = self.0.store.changes();
+        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(error = chain(&error), "the servers cannot be read again");
+            }
+        }
+    }
+
+    /// Reads what is registered, and lets go of what is not any more: its processes have ended
+    /// when this returns, and are told to end even where nobody waits for that.
+    async fn catch_up(&self) -> Result<(), Error> {
+        let departed = self.reload()?;
+        for server in &departed {
+            self.forget_health(server);
+        }
+        let instances = departed.iter().flat_map(|server| &server.instances);
+        join_all(instances.map(|instance| self.0.upstream.retire(&instance.id))).await;
+        Ok(())
+    }
+
+    /// Reads what is registered if anything changed; gives the servers that are not any more.
+    fn reload(&self) -> Result<Vec<Arc<Server>>, Error> {
+        let mut seen = self.0.seen.lock();
+        let snapshot = self.0.store.read()?;
+        let last = Some(snapshot.last_sequence()?);
+        if *seen == last {
+            return Ok(Vec::new());
+        }
+        let directory =
+            Directory::new(snapshot.servers()?, snapshot.namespaces()?, self.0.settings.prefix);
+        let before = self.0.directory.swap(Arc::new(directory));
+        *seen = last;
+        let now = self.directory();
+        self.0.changed.send_modify(|version| *version += 1);
+        Ok(before.all().filter(|server| !now.has(&server.id)).cloned().collect())
+    }
+}
+
+/// Why something is not registered, or not found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No such server.
+    #[error("there is no server {0:?}")]
+    NoSuchServer(String),
+    /// A name that is taken.
+    #[error("there is a server {0:?} already; deregister it first, or choose another name")]
+    Taken(String),
+    /// The name of the built-in server.
+    #[error("{0:?} is the gateway's own server")]
+    BuiltIn(String),
+    /// A name that is no good.
+    #[error("{member}: {source}")]
+    Name {
+        /// Which member of the form.
+        member: &'static str,
+        /// Why.
+        source: InvalidName,
+    },
+    /// A URL that is no good.
+    #[error("url: {source}")]
+    Url {
+        /// Why.
+        source: InvalidUrl,
+    },
+    /// Something else of the form that is no good.
+    #[error("{member}: {reason}")]
+    Form {
+        /// Which member.
+        member: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// As many servers as there may be.
+    #[error("there are {0} servers already, which is the limit registry.max_servers")]
+    TooMany(usize),
+    /// The store could not be read or written.
+    #[error("the store did not take it")]
+    Store(#[from] store::Error),
+}
+
+impl Classify for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoSuchServer(_) => Kind::NotFound,
+            Self::Taken(_) | Self::BuiltIn(_) => Kind::Conflict,
+            Self::Name { .. } | Self::Url { .. } | Self::Form { .. } => Kind::Invalid,
+            Self::TooMany(_) => Kind::Limited,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}

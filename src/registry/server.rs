@@ -1,0 +1,319 @@
+//! Registering and retiring servers.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use serde::Deserialize;
+
+use crate::{
+    domain::{
+        Actor, Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OrganizationId,
+        Prefixing, Secret, Server, ServerId, Slug, State, Timestamp,
+    },
+    registry::{Directory, Error, Registry},
+    upstream,
+};
+
+const TEXT_LIMIT: usize = 4_096;
+const WORDS_LIMIT: usize = 256;
+
+/// What somebody asks to be registered. Spellings of the predecessors are understood.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Form {
+    /// The server's name.
+    pub(crate) name: String,
+    /// What it is for.
+    #[serde(default)]
+    description: String,
+    /// Where it is served over HTTP.
+    #[serde(default, alias = "endpoint")]
+    url: Option<String>,
+    /// What is shown there with every request.
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    /// The program that is it, alone or with its arguments.
+    #[serde(default)]
+    command: Option<Command>,
+    /// The program's arguments.
+    #[serde(default)]
+    args: Vec<String>,
+    /// What is added to the program's cleared environment.
+    #[serde(default, alias = "env_vars")]
+    env: BTreeMap<String, Secret>,
+    /// Where the program starts.
+    #[serde(default, alias = "working_dir")]
+    cwd: Option<PathBuf>,
+    /// How its names are qualified.
+    #[serde(default)]
+    prefix: Option<Prefixing>,
+    /// Where it is grouped.
+    #[serde(default)]
+    namespace: Option<String>,
+    /// How long a call may take.
+    #[serde(default)]
+    timeout_seconds: Option<u32>,
+}
+
+/// A command as predecessors write it: one text, or a list of words.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Command {
+    Text(String),
+    Words(Vec<String>),
+}
+
+impl Registry {
+    /// Registers a server.
+    pub(crate) async fn register(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        form: Form,
+        namespace: NamespaceId,
+    ) -> Result<Arc<Server>, Error> {
+        let wanted = form.namespace.as_deref().map(|name| slug("namespace", name)).transpose()?;
+        let server = form.check(organization, namespace, self.0.clock.now())?;
+        let limit = self.0.settings.max_servers;
+        let name = server.name.clone();
+        self.0
+            .store
+            .write(actor, move |change| {
+                let servers = change.servers()?;
+                if servers.len() >= limit {
+                    return Err(Error::TooMany(limit));
+                }
+                let is_taken = |other: &Server| {
+                    other.organization == organization && other.name == server.name
+                };
+                if servers.iter().any(is_taken) {
+                    return Err(Error::Taken(server.name.to_string()));
+                }
+                let mut server = server;
+                if let Some(slug) = wanted {
+                    let known = change.namespaces()?.into_iter().find(|namespace| {
+                        namespace.organization == organization && namespace.slug == slug
+                    });
+                    let namespace = match known {
+                        Some(namespace) => namespace,
+                        None => new_namespace(organization, slug, server.created_at),
+                    };
+                    change.put_namespace(&namespace)?;
+                    server.namespace = namespace.id;
+                }
+                change.put_server(&server)?;
+                Ok(())
+            })
+            .await?;
+        self.catch_up().await?;
+        let directory = self.directory();
+        let server = directory.find(organization, name.as_str());
+        server.cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
+    }
+
+    /// Retires a server: it is asked no more, and its children end.
+    pub(crate) async fn retire(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Result<(), Error> {
+        if name == Directory::BUILT_IN {
+            return Err(Error::BuiltIn(name.to_owned()));
+        }
+        let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
+        let server = self.directory().find(organization, name).cloned().ok_or_else(unknown)?;
+        let id = server.id;
+        let missing = unknown();
+        self.0
+            .store
+            .write(actor, move |change| {
+                if change.server(&id)?.is_none() {
+                    return Err(missing);
+                }
+                change.remove_server(&id)?;
+                Ok(())
+            })
+            .await?;
+        self.catch_up().await
+    }
+}
+
+fn new_namespace(organization: OrganizationId, slug: Slug, created_at: Timestamp) -> Namespace {
+    Namespace { id: NamespaceId::fresh(), organization, slug, prefixing: None, created_at }
+}
+
+impl Form {
+    /// The server the form describes, or the first thing wrong with it.
+    fn check(
+        self,
+        organization: OrganizationId,
+        namespace: NamespaceId,
+        now: Timestamp,
+    ) -> Result<Server, Error> {
+        let name = slug("name", &self.name)?;
+        if name.as_str() == Directory::BUILT_IN {
+            return Err(Error::BuiltIn(name.to_string()));
+        }
+        if self.description.len() > TEXT_LIMIT {
+            return Err(wrong("description", "it is longer than 4,096 bytes"));
+        }
+        if let Some(seconds) = self.timeout_seconds
+            && !(1..=3_600).contains(&seconds)
+        {
+            return Err(wrong("timeout_seconds", "it must lie between 1 and 3,600"));
+        }
+        let (description, prefixing, timeout_seconds) =
+            (self.description.clone(), self.prefix, self.timeout_seconds);
+        let endpoint = self.endpoint()?;
+        Ok(Server {
+            id: ServerId::fresh(),
+            organization,
+            namespace,
+            name,
+            description,
+            state: State::Active,
+            prefixing,
+            timeout_seconds,
+            instances: vec![Instance { id: InstanceId::fresh(), endpoint }],
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    fn endpoint(self) -> Result<Endpoint, Error> {
+        match (self.url, self.command) {
+            (Some(url), None) => {
+                if !self.args.is_empty() || !self.env.is_empty() || self.cwd.is_some() {
+                    return Err(wrong(
+                        "url",
+                        "args, env and cwd belong to a command, not to a url",
+                    ));
+                }
+                let url: HttpUrl = url.parse().map_err(|source| Error::Url { source })?;
+                for (name, value) in &self.headers {
+                    check_header(name, value)?;
+                }
+                Ok(Endpoint::Http { url, headers: self.headers })
+            }
+            (None, Some(command)) => {
+                if !self.headers.is_empty() {
+                    return Err(wrong("headers", "headers belong to a url, not to a command"));
+                }
+                let (command, args) = words(command, self.args)?;
+                for name in self.env.keys() {
+                    check_variable(name)?;
+                }
+                Ok(Endpoint::Stdio { command, args, env: self.env, cwd: self.cwd })
+            }
+            (None, None) => Err(wrong("url", "give either url or command")),
+            (Some(_), Some(_)) => Err(wrong("url", "give either url or command, not both")),
+        }
+    }
+}
+
+/// The program and its arguments. Text is split into words as a shell would, but no shell runs.
+fn words(command: Command, args: Vec<String>) -> Result<(String, Vec<String>), Error> {
+    let mut words = match command {
+        Command::Words(words) => words,
+        Command::Text(text) if args.is_empty() => {
+            shell_words::split(&text).map_err(|error| wrong("command", &error.to_string()))?
+        }
+        Command::Text(text) => vec![text],
+    };
+    words.extend(args);
+    if words.len() > WORDS_LIMIT || words.iter().any(|word| word.len() > TEXT_LIMIT) {
+        return Err(wrong("command", "it has more than 256 words, or one over 4,096 bytes"));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err(wrong("command", "a word holds a NUL byte"));
+    }
+    let mut words = words.into_iter();
+    match words.next().filter(|command| !command.is_empty()) {
+        Some(command) => Ok((command, words.collect())),
+        None => Err(wrong("command", "it is empty")),
+    }
+}
+
+fn check_header(name: &str, value: &Secret) -> Result<(), Error> {
+    let parsed = http::HeaderName::try_from(name);
+    if !parsed.is_ok_and(|name| upstream::may_be_shown(&name)) {
+        return Err(wrong("headers", &format!("{name:?} is not a header you can set")));
+    }
+    if http::HeaderValue::from_str(value.expose()).is_err() {
+        return Err(wrong("headers", &format!("the value of {name:?} cannot be sent")));
+    }
+    Ok(())
+}
+
+fn check_variable(name: &str) -> Result<(), Error> {
+    let is_good = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    // The loader acts on these before the program does; they would be a second command.
+    let is_loaders = name.starts_with("LD_") || name.starts_with("DYLD_");
+    if is_good && !is_loaders {
+        return Ok(());
+    }
+    Err(wrong("env", &format!("{name:?} is not a variable you can set")))
+}
+
+fn slug(member: &'static str, text: &str) -> Result<Slug, Error> {
+    text.parse().map_err(|source| Error::Name { member, source })
+}
+
+fn wrong(member: &'static str, reason: &str) -> Error {
+    Error::Form { member, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(form: serde_json::Value) -> Result<Server, Error> {
+        let form: Form = serde_json::from_value(form).expect("a form");
+        form.check(OrganizationId::fixed(1), NamespaceId::fixed(2), Timestamp::from_ms(0))
+    }
+
+    fn location(form: serde_json::Value) -> String {
+        check(form).expect("a good form").instances[0].endpoint.location()
+    }
+
+    #[test]
+    fn understands_every_spelling_of_a_command() {
+        for form in [
+            json!({"name": "a", "command": "npx -y 'a b'"}),
+            json!({"name": "a", "command": ["npx", "-y", "a b"]}),
+            json!({"name": "a", "command": "npx", "args": ["-y", "a b"]}),
+        ] {
+            assert_eq!(location(form), "npx -y a b");
+        }
+        let url = json!({"name": "a", "endpoint": "http://127.0.0.1:3000/mcp"});
+        assert_eq!(location(url), "http://127.0.0.1:3000/mcp");
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (member, form) in [
+            ("name", json!({"name": "A b", "url": "http://x/"})),
+            ("url", json!({"name": "a"})),
+            ("url", json!({"name": "a", "url": "http://x/", "command": "x"})),
+            ("url", json!({"name": "a", "url": "ftp://x/"})),
+            ("url", json!({"name": "a", "url": "http://x/", "args": ["x"]})),
+            ("command", json!({"name": "a", "command": ""})),
+            ("command", json!({"name": "a", "command": "a 'b"})),
+            ("headers", json!({"name": "a", "url": "http://x/", "headers": {"Host": "y"}})),
+            ("headers", json!({"name": "a", "url": "http://x/", "headers": {"X": "a\r\nb"}})),
+            ("env", json!({"name": "a", "command": "x", "env": {"LD_PRELOAD": "y"}})),
+            ("timeout_seconds", json!({"name": "a", "url": "http://x/", "timeout_seconds": 0})),
+        ] {
+            let error = check(form.clone()).expect_err(&form.to_string()).to_string();
+            assert!(error.starts_with(&format!("{member}:")), "{error}");
+        }
+        assert!(matches!(
+            check(json!({"name": "tollhouse", "url": "http://x/"})),
+            Err(Error::BuiltIn(_))
+        ));
+    }
+}
