@@ -24,3 +24,5 @@ mod access;
 mod upstream;
 
 mod registry;
+
+mod traffic;
