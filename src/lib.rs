@@ -26,3 +26,5 @@ mod upstream;
 mod registry;
 
 mod traffic;
+
+mod catalog;

@@ -1,0 +1,190 @@
+//! Fetching: one server is asked for all it offers.
+
+use std::{collections::HashSet, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::{
+    catalog::{
+        Catalog,
+        shelf::{Entry, Offer},
+    },
+    domain::{Instance, ItemKind, Server},
+    upstream,
+    wire::{Address, Method, Outcome, Request},
+};
+
+/// Pages of one list that are read at most; a server that goes on beyond is going in circles.
+const PAGES: usize = 100;
+
+/// The longest cursor that is taken; it goes back to the server, and all of a list are remembered.
+const CURSOR_LIMIT: usize = 8_192;
+
+impl Catalog {
+    /// Everything a server offers, within the deadline.
+    pub(super) async fn fetch(
+        &self,
+        server: Arc<Server>,
+        deadline: Instant,
+    ) -> Result<Offer, upstream::Error> {
+        let instance = &server.instances[0];
+        let peer = self.0.upstream.describe(instance, deadline).await?;
+        let mut items: [Vec<Entry>; 4] = Default::default();
+        let mut notes = Vec::new();
+        let mut room = self.0.settings.bytes_per_server;
+        for kind in ItemKind::ALL {
+            let has = match kind {
+                ItemKind::Tool => peer.capabilities.tools,
+                ItemKind::Prompt => peer.capabilities.prompts,
+                ItemKind::Resource | ItemKind::Template => peer.capabilities.resources,
+            };
+            if has {
+                let (entries, note) = self.fetch_kind(instance, kind, deadline, &mut room).await?;
+                items[kind as usize] = entries;
+                notes.extend(note);
+            }
+        }
+        for note in &notes {
+            tracing::warn!(server = %server.name, note, "part of what {} offers is left out", server.name);
+        }
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        Ok(Offer { server, peer: Some(peer), items, note })
+    }
+
+    async fn fetch_kind(
+        &self,
+        instance: &Instance,
+        kind: ItemKind,
+        deadline: Instant,
+        room: &mut usize,
+    ) -> Result<(Vec<Entry>, Option<String>), upstream::Error> {
+        let mut taking = Taking::new(self, kind, room);
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let params = match &cursor {
+                None => "{}".to_owned(),
+                Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
+            };
+            let request = Request::make(&list_method(kind), &params);
+            let answer =
+                self.0.upstream.ask(instance, &request, Address::default(), deadline).await?;
+            if let Outcome::Error { code } = answer.outcome() {
+                // Servers may announce more than they implement.
+                let note = (*code != -32601)
+                    .then(|| format!("{} was answered with error {code}", list_method(kind)));
+                return Ok((taking.entries, note));
+            }
+            let Some(page) = answer.result().and_then(|raw| page(raw, kind)) else {
+                return Ok((taking.entries, Some(format!("its list of {kind}s is no list"))));
+            };
+            cursor = taking.take(page);
+            if cursor.is_none() {
+                return Ok((taking.entries, taking.note));
+            }
+        }
+        let note = format!("its list of {kind}s has no end; the first {PAGES} pages are taken");
+        Ok((taking.entries, Some(note)))
+    }
+}
+
+/// The method that lists items of a kind.
+pub(super) const fn list_method(kind: ItemKind) -> Method {
+    match kind {
+        ItemKind::Tool => Method::ToolsList,
+        ItemKind::Prompt => Method::PromptsList,
+        ItemKind::Resource => Method::ResourcesList,
+        ItemKind::Template => Method::TemplatesList,
+    }
+}
+
+struct Page<'a> {
+    items: Vec<&'a RawValue>,
+    next: Option<String>,
+}
+
+fn page(result: &RawValue, kind: ItemKind) -> Option<Page<'_>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Whole<'a> {
+        #[serde(borrow, default)]
+        tools: Option<Vec<&'a RawValue>>,
+        #[serde(borrow, default)]
+        prompts: Option<Vec<&'a RawValue>>,
+        #[serde(borrow, default)]
+        resources: Option<Vec<&'a RawValue>>,
+        #[serde(borrow, default)]
+        resource_templates: Option<Vec<&'a RawValue>>,
+        #[serde(default)]
+        next_cursor: Option<String>,
+    }
+    let whole: Whole<'_> = serde_json::from_str(result.get()).ok()?;
+    let items = match kind {
+        ItemKind::Tool => whole.tools,
+        ItemKind::Prompt => whole.prompts,
+        ItemKind::Resource => whole.resources,
+        ItemKind::Template => whole.resource_templates,
+    };
+    Some(Page { items: items?, next: whole.next_cursor })
+}
+
+/// What has been taken of one list.
+struct Taking<'a> {
+    catalog: &'a Catalog,
+    kind: ItemKind,
+    /// Bytes that may still be taken.
+    room: &'a mut usize,
+    entries: Vec<Entry>,
+    names: HashSet<Box<str>>,
+    cursors: HashSet<String>,
+    note: Option<String>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(catalog: &'a Catalog, kind: ItemKind, room: &'a mut usize) -> Self {
+        Self {
+            catalog,
+            kind,
+            room,
+            entries: Vec::new(),
+            names: HashSet::new(),
+            cursors: HashSet::new(),
+            note: None,
+        }
+    }
+
+    /// Takes a page and says where the next one begins.
+    fn take(&mut self, page: Page<'_>) -> Option<String> {
+        let settings = &self.catalog.0.settings;
+        for raw in page.items {
+            if self.entries.len() >= settings.items_per_server {
+                let limit = settings.items_per_server;
+                self.note = Some(format!("it offers more than {limit} {}s", self.kind));
+                return None;
+            }
+            let bytes = raw.get().len();
+            match Entry::read(self.kind, raw, settings.item_bytes) {
+                Ok(_) if bytes > *self.room => {
+                    self.note = Some("it offers more than catalog.bytes_per_server".to_owned());
+                    return None;
+                }
+                Ok(entry) if self.names.insert(entry.name.clone()) => {
+                    *self.room -= bytes;
+                    self.entries.push(entry);
+                }
+                Ok(entry) => {
+                    self.note = Some(format!("it offers the {} {:?} twice", self.kind, entry.name));
+                }
+                Err(reason) => self.note = Some(format!("a {} is left out: {reason}", self.kind)),
+            }
+        }
+        let next = page.next?;
+        if next.len() > CURSOR_LIMIT {
+            self.note = Some(format!("its list of {}s goes on at an overlong cursor", self.kind));
+            return None;
+        }
+        // A cursor that comes again would go in circles.
+        self.cursors.insert(next.clone()).then_some(next)
+    }
+}

@@ -1,0 +1,177 @@
+//! Finding: from the name a client uses to the item of a server.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::{
+    access::Caller,
+    catalog::{Catalog, Error, merge::Merged, names, owned, shelf::Offer, template},
+    domain::{
+        Item, ItemKind, OrganizationId, Permission, Prefixing, SEPARATOR, Scope, Server, Slug,
+        Target,
+    },
+    wire::{Call, Method},
+};
+
+impl Catalog {
+    /// What a call is about. A look-up in memory, but for names that nobody has listed yet.
+    pub(crate) async fn find(&self, caller: &Caller, call: &Call) -> Result<Target, Error> {
+        let organization = caller.principal().organization;
+        let (kind, permission) = match call.method() {
+            Method::Discover
+            | Method::Ping
+            | Method::ToolsList
+            | Method::PromptsList
+            | Method::ResourcesList
+            | Method::TemplatesList => {
+                return Ok(Target::House { permission: Permission::ItemsList, item: None });
+            }
+            Method::ToolsCall => (ItemKind::Tool, Permission::ToolsCall),
+            Method::PromptsGet => (ItemKind::Prompt, Permission::PromptsGet),
+            Method::ResourcesRead => (ItemKind::Resource, Permission::ResourcesRead),
+            Method::Complete => (completed_kind(call), Permission::PromptsGet),
+            Method::Initialize | Method::Other(_) => {
+                return Err(Error::NoMethod(call.method().to_string()));
+            }
+        };
+        let name = call.request.subject().unwrap_or_default();
+        let mut found = self.find_item(organization, &call.scope, kind, name).await?;
+        if found.is_none() && kind == ItemKind::Template {
+            // What is completed may also be a resource that stands in no template.
+            found = self.find_item(organization, &call.scope, ItemKind::Resource, name).await?;
+        }
+        let (server, item) = found.ok_or_else(|| Error::unknown(kind, name))?;
+        Ok(if owned::is_own(&server) {
+            Target::House { permission, item: Some(item) }
+        } else {
+            Target::Item { server, item, permission }
+        })
+    }
+
+    /// What a server's own URIs are called at an endpoint, where any of them goes by another name
+    /// there.
+    pub(crate) fn outward<'a>(
+        &self,
+        organization: OrganizationId,
+        scope: &Scope,
+        server: &'a Server,
+    ) -> Option<impl Fn(&str) -> Option<String> + use<'a>> {
+        let merged = self.merged(organization, scope).ok()?;
+        merged.renames(server).then_some(move |uri: &str| merged.outward(server, uri))
+    }
+
+    /// Whose a name is, for the tool that explains it.
+    pub(super) fn explain(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Option<(Arc<Server>, Item)> {
+        let merged = self.merged(organization, &Scope::Everything).ok()?;
+        ItemKind::ALL.into_iter().find_map(|kind| in_table(&merged, kind, name))
+    }
+
+    async fn find_item(
+        &self,
+        organization: OrganizationId,
+        scope: &Scope,
+        kind: ItemKind,
+        name: &str,
+    ) -> Result<Option<(Arc<Server>, Item)>, Error> {
+        let merged = self.merged(organization, scope)?;
+        let quick = || self.by_scope(organization, scope, kind, name);
+        if let Some(found) = in_table(&merged, kind, name).or_else(quick) {
+            return Ok(Some(found));
+        }
+        // A server nobody has listed yet may have it.
+        let merged = self.fresh(organization, scope).await?;
+        if let Some(found) = in_table(&merged, kind, name) {
+            return Ok(Some(found));
+        }
+        if kind != ItemKind::Resource {
+            return Ok(None);
+        }
+        // To choose one of them would let a server answer for another's resource.
+        let owners = owners(&merged, name);
+        if owners.len() > 1 {
+            return Err(Error::ambiguous(name, &owners));
+        }
+        Ok(by_shape(&merged, name))
+    }
+
+    /// Whose a name must be by the endpoint or by its prefix: that server knows its own names
+    /// best, also those it has not listed.
+    fn by_scope(
+        &self,
+        organization: OrganizationId,
+        scope: &Scope,
+        kind: ItemKind,
+        name: &str,
+    ) -> Option<(Arc<Server>, Item)> {
+        let directory = self.0.registry.directory();
+        let of = |server: Arc<Server>, name: &str| Some((server, Item::named(kind, name)));
+        if let Scope::Server(_) = scope {
+            let server = directory.in_scope(organization, scope)?.into_iter().next()?;
+            return of(server, name);
+        }
+        if !matches!(kind, ItemKind::Tool | ItemKind::Prompt) {
+            return None;
+        }
+        let (prefix, rest) = name.split_once(SEPARATOR).filter(|(_, rest)| !rest.is_empty())?;
+        let servers = directory.in_scope(organization, scope)?;
+        let server = servers.into_iter().find(|server| server.name.as_str() == prefix)?;
+        if directory.prefixing(&server) == Prefixing::Never { None } else { of(server, rest) }
+    }
+}
+
+/// The servers that list a URI under that very name.
+fn owners<'a>(merged: &'a Merged, uri: &str) -> Vec<&'a Slug> {
+    let lists = |offer: &&Arc<Offer>| {
+        offer.of_kind(ItemKind::Resource).iter().any(|entry| *entry.name == *uri)
+    };
+    merged.offers.iter().filter(lists).map(|offer| &offer.server.name).collect()
+}
+
+/// Whose a URI is that stands in no list: by its mark, by a template it fits, or because only
+/// one server has resources at all.
+fn by_shape(merged: &Merged, uri: &str) -> Option<(Arc<Server>, Item)> {
+    let of =
+        |offer: &Offer, uri: &str| (offer.server.clone(), Item::named(ItemKind::Resource, uri));
+    let (plain, marked) = match names::unmark(uri) {
+        Some((plain, server)) => (plain, Some(server)),
+        None => (uri, None),
+    };
+    let by_mark = |offer: &&Arc<Offer>| marked == Some(offer.server.name.as_str());
+    if let Some(offer) = merged.offers.iter().find(by_mark) {
+        return Some(of(offer, plain));
+    }
+    let fits = |offer: &&Arc<Offer>| {
+        let templates = offer.of_kind(ItemKind::Template);
+        templates.iter().any(|entry| template::matches(&entry.name, uri))
+    };
+    if let Some(offer) = merged.offers.iter().find(fits) {
+        return Some(of(offer, uri));
+    }
+    let has =
+        |offer: &&Arc<Offer>| offer.peer.as_ref().is_some_and(|peer| peer.capabilities.resources);
+    let mut readable = merged.offers.iter().filter(has);
+    readable.next().filter(|_| readable.next().is_none()).map(|offer| of(offer, uri))
+}
+
+fn in_table(merged: &Merged, kind: ItemKind, name: &str) -> Option<(Arc<Server>, Item)> {
+    let (offer, entry) = merged.find(kind, name)?;
+    let param_headers = entry.param_headers.clone();
+    Some((offer.server.clone(), Item { kind, name: entry.name.clone(), param_headers }))
+}
+
+/// What a completion is for. A reference to a resource names a template more often than a URI.
+fn completed_kind(call: &Call) -> ItemKind {
+    #[derive(Deserialize)]
+    struct Reference {
+        r#type: String,
+    }
+    match call.request.param::<Reference>("ref") {
+        Some(reference) if reference.r#type == "ref/resource" => ItemKind::Template,
+        _ => ItemKind::Prompt,
+    }
+}

@@ -1,0 +1,186 @@
+//! What is on offer: every server's tools, prompts and resources, under names that do not clash.
+//!
+//! Servers are asked in the background and answer onto a shelf each. Lists are merged from the
+//! shelves; a server that does not answer is named, and never hides the others.
+
+mod fetch;
+mod find;
+mod list;
+mod merge;
+mod names;
+mod owned;
+mod param_header;
+mod refresh;
+mod shelf;
+mod template;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    catalog::{merge::Merged, shelf::Shelf},
+    domain::{Clock, InvalidCursor, ItemKind, OrganizationId, Scope, ServerId, Slug},
+    observe::Metrics,
+    problem::{Classify, Kind},
+    registry::Registry,
+    upstream::Upstream,
+};
+
+pub(crate) use param_header::Argument;
+pub(crate) use shelf::Offered;
+
+/// How lists are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Milliseconds for which a server's lists are served without asking it again.
+    pub(crate) fresh_ms: u64,
+    /// Milliseconds for which they are served while it is asked again.
+    pub(crate) stale_ms: u64,
+    /// Milliseconds a list waits for servers that have answered before.
+    pub(crate) wait_ms: u64,
+    /// Milliseconds a list waits for servers that have never answered, which may have to start.
+    pub(crate) first_wait_ms: u64,
+    /// Milliseconds a server has to give all its lists.
+    pub(crate) ask_ms: u64,
+    /// Milliseconds it has the first time.
+    pub(crate) first_ask_ms: u64,
+    /// Servers that are asked at the same time.
+    pub(crate) asked_at_once: usize,
+    /// Items of one kind that are taken from one server.
+    pub(crate) items_per_server: usize,
+    /// Bytes of one item.
+    pub(crate) item_bytes: usize,
+    /// Bytes of all items that are taken from one server.
+    pub(crate) bytes_per_server: usize,
+    /// Items on one page of a merged list.
+    pub(crate) page_size: usize,
+    /// Seconds after which a server that failed once is asked again; doubled each time.
+    pub(crate) retry_seconds: u64,
+    /// Seconds that doubling ends at.
+    pub(crate) retry_max_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            fresh_ms: 10_000,
+            stale_ms: 60_000,
+            wait_ms: 5_000,
+            first_wait_ms: 20_000,
+            ask_ms: 5_000,
+            first_ask_ms: 60_000,
+            asked_at_once: 16,
+            items_per_server: 2_000,
+            item_bytes: 256 << 10,
+            bytes_per_server: 8 << 20,
+            page_size: 1_000,
+            retry_seconds: 1,
+            retry_max_seconds: 30,
+        }
+    }
+}
+
+/// The catalog of the house.
+#[derive(Clone)]
+pub(crate) struct Catalog(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    registry: Registry,
+    upstream: Upstream,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    shelves: Mutex<HashMap<ServerId, Shelf>>,
+    /// Counts every change of a shelf or of the directory.
+    version: watch::Sender<u64>,
+    wanted: Mutex<HashSet<ServerId>>,
+    wake: Notify,
+    merged: ArcSwap<HashMap<(OrganizationId, Scope), Arc<Merged>>>,
+}
+
+impl Catalog {
+    /// An empty catalog. [`Catalog::run`] fills it.
+    pub(crate) fn new(
+        settings: Settings,
+        registry: &Registry,
+        upstream: &Upstream,
+        metrics: &Metrics,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            registry: registry.clone(),
+            upstream: upstream.clone(),
+            metrics: metrics.clone(),
+            clock,
+            shelves: Mutex::default(),
+            version: watch::Sender::new(0),
+            wanted: Mutex::default(),
+            wake: Notify::new(),
+            merged: ArcSwap::default(),
+        }))
+    }
+}
+
+/// Why something is not found or not listed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No such server or namespace.
+    #[error("there is no endpoint {0}")]
+    NoEndpoint(Scope),
+    /// No such item, or none the caller may see.
+    #[error("unknown {kind}: {name}")]
+    Unknown {
+        /// What kind of item was asked for.
+        kind: ItemKind,
+        /// Under which name.
+        name: String,
+    },
+    /// A URI that several servers have.
+    #[error("several servers have {uri}: ask for {}", choices.join(" or "))]
+    Ambiguous {
+        /// As it was asked for.
+        uri: String,
+        /// As each server's goes by here.
+        choices: Vec<String>,
+    },
+    /// A method that is not served.
+    #[error("method not found: {0}")]
+    NoMethod(String),
+    /// A cursor that is none.
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+}
+
+impl Error {
+    /// The longest name that is repeated in an error, in characters.
+    const NAME_LIMIT: usize = 200;
+
+    /// A URI that these servers have, each its own.
+    fn ambiguous(uri: &str, owners: &[&Slug]) -> Self {
+        let choices = owners.iter().map(|server| names::mark(uri, server)).collect();
+        Self::Ambiguous { uri: uri.to_owned(), choices }
+    }
+
+    /// Nothing of that kind and name, as far as the caller may know.
+    pub(crate) fn unknown(kind: ItemKind, name: &str) -> Self {
+        Self::Unknown { kind, name: name.chars().take(Self::NAME_LIMIT).collect() }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoEndpoint(_) | Self::Unknown { .. } | Self::NoMethod(_) => Kind::NotFound,
+            Self::Cursor(_) | Self::Ambiguous { .. } => Kind::Invalid,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The gateway's own server: a few tools that work with nothing else installed.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    access::DEFAULT_ORGANIZATION,
+    catalog::{
+        Catalog,
+        shelf::{Entry, Offer},
+    },
+    domain::{
+        Health, Item, ItemKind, NamespaceId, OrganizationId, Server, ServerId, State, Timestamp,
+    },
+    registry::Directory,
+    wire::{Call, result},
+};
+
+const SERVER: ServerId = ServerId::fixed(3);
+
+/// The gateway's own tools, as they are listed.
+const TOOLS: [&str; 3] = [
+    r#"{"name":"list_servers","title":"List servers","description":"Lists the MCP servers behind this gateway and whether each one answers.","inputSchema":{"type":"object","properties":{},"additionalProperties":false},"annotations":{"readOnlyHint":true,"openWorldHint":false}}"#,
+    r#"{"name":"explain_name","title":"Explain a name","description":"Says which server a tool, prompt or resource of this gateway comes from, and what that server itself calls it.","inputSchema":{"type":"object","properties":{"name":{"type":"string","description":"The name or URI as this gateway lists it."}},"required":["name"],"additionalProperties":false},"annotations":{"readOnlyHint":true,"openWorldHint":false}}"#,
+    r#"{"name":"current_time","title":"Current time","description":"Tells the current time, in UTC or in a time zone.","inputSchema":{"type":"object","properties":{"timezone":{"type":"string","description":"An IANA time zone such as Europe/Berlin."}},"additionalProperties":false},"annotations":{"readOnlyHint":true,"openWorldHint":false}}"#,
+];
+
+static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
+    let entry = |tool: &&str| {
+        let raw = RawValue::from_string((*tool).to_owned()).expect("our own tools are JSON");
+        Entry::read(ItemKind::Tool, &raw, usize::MAX).expect("our own tools are well formed")
+    };
+    let server = Server {
+        id: SERVER,
+        organization: DEFAULT_ORGANIZATION,
+        namespace: NamespaceId::fixed(0),
+        name: Directory::BUILT_IN.parse().expect("our own name is a name"),
+        description: "The gateway itself".to_owned(),
+        state: State::Active,
+        prefixing: None,
+        timeout_seconds: None,
+        instances: Vec::new(),
+        created_at: Timestamp::from_ms(0),
+        updated_at: Timestamp::from_ms(0),
+    };
+    let items = [TOOLS.iter().map(entry).collect(), Vec::new(), Vec::new(), Vec::new()];
+    Arc::new(Offer { server: Arc::new(server), peer: None, items, note: None })
+});
+
+/// What the gateway itself offers.
+pub(super) fn offer() -> Arc<Offer> {
+    OFFER.clone()
+}
+
+/// Whether a server is the gateway itself.
+pub(super) fn is_own(server: &Server) -> bool {
+    server.id == SERVER
+}
+
+impl Catalog {
+    /// Calls one of the gateway's own tools.
+    pub(crate) fn call_own(&self, organization: OrganizationId, item: &Item, call: &Call) -> Bytes {
+        match &*item.name {
+            "list_servers" => self.list_servers(organization),
+            "explain_name" => self.explain_name(organization, call),
+            "current_time" => self.current_time(call),
+            unknown => result::tool_error(&format!("the gateway has no tool {unknown:?}")),
+        }
+    }
+
+    fn list_servers(&self, organization: OrganizationId) -> Bytes {
+        let directory = self.0.registry.directory();
+        let servers: Vec<_> = directory
+            .servers(organization)
+            .map(|server| {
+                let health = self.0.registry.health(&server.id);
+                let offered = self.offered(&server.id).map(|(offered, _)| offered);
+                let mut shown = json!({
+                    "name": server.name,
+                    "description": server.description,
+                    "health": health.as_str(),
+                    "tools": offered.map(|offered| offered.tools),
+                });
+                if let Health::Unhealthy { reason, since } = health {
+                    shown["reason"] = reason.into();
+                    shown["since"] = since.to_string().into();
+                }
+                shown
+            })
+            .collect();
+        let own = OFFER.of_kind(ItemKind::Tool).len();
+        let house = json!({
+            "name": OFFER.server.name,
+            "description": OFFER.server.description,
+            "health": Health::Healthy.as_str(),
+            "tools": own,
+        });
+        let all: Vec<_> = std::iter::once(house).chain(servers).collect();
+        result::tool(&json!({ "servers": all }))
+    }
+
+    fn explain_name(&self, organization: OrganizationId, call: &Call) -> Bytes {
+        #[derive(Deserialize)]
+        struct Arguments {
+            name: String,
+        }
+        let Some(Arguments { name }) = call.request.param("arguments") else {
+            return result::tool_error("give the argument \"name\", a text");
+        };
+        match self.explain(organization, &name) {
+            Some((server, item)) => result::tool(&json!({
+                "name": name,
+                "kind": item.kind.as_str(),
+                "server": server.name,
+                "server_name": item.name,
+                "health": self.0.registry.health(&server.id).as_str(),
+            })),
+            None => result::tool_error(&format!("this gateway lists nothing named {name:?}")),
+        }
+    }
+
+    fn current_time(&self, call: &Call) -> Bytes {
+        #[derive(Deserialize, Default)]
+        struct Arguments {
+            #[serde(default)]
+            timezone: Option<String>,
+        }
+        let arguments: Arguments = call.request.param("arguments").unwrap_or_default();
+        let now = self.0.clock.now();
+        let Some(zone) = arguments.timezone else {
+            return result::tool(&json!({ "time": now.to_string(), "timezone": "UTC" }));
+        };
+        match now.in_zone(&zone) {
+            Some(time) => result::tool(&json!({ "time": time, "timezone": zone })),
+            None => result::tool_error(&format!("{zone:?} is no time zone known here")),
+        }
+    }
+}

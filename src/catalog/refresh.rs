@@ -1,0 +1,169 @@
+//! Refreshing: one task asks servers for what they offer, each at most once at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::{
+        Catalog,
+        shelf::{Offer, Shelf, State},
+    },
+    domain::{Server, ServerId},
+    problem::chain,
+    upstream,
+};
+
+type Fetched = (Arc<Server>, Result<Offer, upstream::Error>);
+
+impl Catalog {
+    /// Keeps the shelves until `stop`.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let mut asking: FuturesUnordered<BoxFuture<'static, Fetched>> = FuturesUnordered::new();
+        let mut changes = self.0.registry.changes();
+        self.follow_directory();
+        loop {
+            self.start_wanted(&mut asking);
+            let retry = self.next_retry();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some((server, outcome)) = asking.next() => self.settle(&server, outcome),
+                () = self.0.wake.notified() => {}
+                () = tokio::time::sleep(retry) => self.want_failed(),
+                Ok(()) = changes.changed() => self.follow_directory(),
+            }
+        }
+    }
+
+    /// Asks for servers to be asked again soon.
+    pub(super) fn want(&self, servers: impl IntoIterator<Item = ServerId>) {
+        self.0.wanted.lock().extend(servers);
+        self.0.wake.notify_one();
+    }
+
+    /// A call found a server wanting: its lists may be wrong too.
+    pub(crate) fn suspect(&self, server: &ServerId) {
+        self.want([*server]);
+    }
+
+    /// Makes room for new servers, clears away retired ones, and asks those that cost nothing to
+    /// ask. Children are started when somebody needs them.
+    fn follow_directory(&self) {
+        let directory = self.0.registry.directory();
+        let mut shelves = self.0.shelves.lock();
+        shelves.retain(|id, _| directory.all().any(|server| server.id == *id));
+        let mut new = Vec::new();
+        for server in directory.all() {
+            shelves.entry(server.id).or_insert_with(|| {
+                new.push(server.clone());
+                Shelf::NEW
+            });
+        }
+        drop(shelves);
+        self.bump();
+        let awake = |server: &Arc<Server>| !self.0.upstream.is_asleep(&server.instances[0]);
+        self.want(new.iter().filter(|server| awake(server)).map(|server| server.id));
+    }
+
+    /// Asks those that are wanted and not being asked, as many at once as may be.
+    fn start_wanted(&self, asking: &mut FuturesUnordered<BoxFuture<'static, Fetched>>) {
+        let directory = self.0.registry.directory();
+        let mut wanted = self.0.wanted.lock();
+        wanted.retain(|id| {
+            if asking.len() >= self.0.settings.asked_at_once {
+                return true;
+            }
+            if let Some(server) = directory.all().find(|server| server.id == *id)
+                && let Some(limit_ms) = self.begin(id)
+            {
+                asking.push(Box::pin(self.clone().ask(server.clone(), limit_ms)));
+            }
+            false
+        });
+    }
+
+    /// Marks a server as being asked and says how long it has; none where it is asked already.
+    fn begin(&self, server: &ServerId) -> Option<u64> {
+        let mut shelves = self.0.shelves.lock();
+        // Somebody may ask for a server before this task has heard of it.
+        let asked = shelves.entry(*server).or_insert(Shelf::NEW);
+        if asked.asked_since.is_some() {
+            return None;
+        }
+        asked.asked_since = Some(self.0.clock.tick());
+        let settings = &self.0.settings;
+        Some(if asked.has_answered { settings.ask_ms } else { settings.first_ask_ms })
+    }
+
+    async fn ask(self, server: Arc<Server>, limit_ms: u64) -> Fetched {
+        let deadline = Instant::now() + Duration::from_millis(limit_ms);
+        let outcome = self.fetch(server.clone(), deadline).await;
+        (server, outcome)
+    }
+
+    /// Puts what came of asking on the server's shelf.
+    fn settle(&self, server: &Arc<Server>, outcome: Result<Offer, upstream::Error>) {
+        let now = self.0.clock.tick();
+        let mut shelves = self.0.shelves.lock();
+        // It may have been retired meanwhile.
+        let Some(asked) = shelves.get_mut(&server.id) else { return };
+        asked.asked_since = None;
+        match outcome {
+            Ok(offer) => {
+                asked.has_answered = true;
+                asked.state = State::Full { offer: Arc::new(offer), at: now };
+                drop(shelves);
+                self.0.registry.answered(server);
+            }
+            Err(error) => {
+                let failures = match asked.state {
+                    State::Failed { failures, .. } => failures + 1,
+                    _ => 1,
+                };
+                let retry_at = now + self.retry_after(failures);
+                let reason = error.to_string();
+                asked.state = State::Failed { reason: reason.clone(), failures, retry_at };
+                drop(shelves);
+                tracing::debug!(server = %server.name, error = chain(&error), failures, "could not list");
+                self.0.registry.failed(server, &reason);
+            }
+        }
+        self.bump();
+    }
+
+    fn retry_after(&self, failures: u32) -> Duration {
+        let settings = &self.0.settings;
+        let doubled = settings.retry_seconds.saturating_mul(1 << (failures - 1).min(16));
+        Duration::from_secs(doubled.clamp(1, settings.retry_max_seconds.max(1)))
+    }
+
+    fn next_retry(&self) -> Duration {
+        const LONG: Duration = Duration::from_hours(1);
+        let now = self.0.clock.tick();
+        let shelves = self.0.shelves.lock();
+        let waits =
+            shelves.values().filter(|shelf| shelf.asked_since.is_none()).filter_map(|shelf| {
+                match shelf.state {
+                    State::Failed { retry_at, .. } => Some(retry_at.saturating_duration_since(now)),
+                    _ => None,
+                }
+            });
+        waits.min().unwrap_or(LONG).max(Duration::from_millis(10))
+    }
+
+    fn want_failed(&self) {
+        let now = self.0.clock.tick();
+        let is_due = |shelf: &Shelf| matches!(shelf.state, State::Failed { retry_at, .. } if retry_at <= now);
+        let due: Vec<ServerId> = {
+            let shelves = self.0.shelves.lock();
+            shelves.iter().filter(|(_, shelf)| is_due(shelf)).map(|(id, _)| *id).collect()
+        };
+        self.want(due);
+    }
+
+    fn bump(&self) {
+        self.0.version.send_modify(|version| *version += 1);
+    }
+}
