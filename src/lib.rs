@@ -28,3 +28,5 @@ mod registry;
 mod traffic;
 
 mod catalog;
+
+mod pipeline;

@@ -1,0 +1,88 @@
+//! What the gateway answers itself.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    access::Permit,
+    domain::{Item, ItemKind, Scope},
+    pipeline::{Body, Pipeline, not_found},
+    problem::Problem,
+    wire::{Call, Method, Revision, meta},
+};
+
+impl Pipeline {
+    /// Answers a call that does not leave the house.
+    pub(super) async fn answer(
+        &self,
+        permit: &Permit,
+        item: Option<&Item>,
+        call: &Call,
+    ) -> Result<Body, Problem> {
+        let organization = permit.caller().principal().organization;
+        if let Some(item) = item {
+            let result = self.catalog.call_own(organization, item, call);
+            return Ok(Body::Made { result, fits_all: true });
+        }
+        let kind = match call.method() {
+            Method::ToolsList => ItemKind::Tool,
+            Method::PromptsList => ItemKind::Prompt,
+            Method::ResourcesList => ItemKind::Resource,
+            Method::TemplatesList => ItemKind::Template,
+            Method::Discover => return self.discover(permit, call).await,
+            _ => return Ok(Body::Made { result: "{}".into(), fits_all: true }),
+        };
+        let listed =
+            self.catalog.list(organization, &call.scope, kind, call.request.cursor()).await;
+        let listed = listed.map_err(not_found)?;
+        Ok(Body::Made { result: listed.result, fits_all: listed.fits_all })
+    }
+
+    async fn discover(&self, permit: &Permit, call: &Call) -> Result<Body, Problem> {
+        let organization = permit.caller().principal().organization;
+        let found = self.catalog.discover(organization, &call.scope).await;
+        let found = found.map_err(not_found)?;
+        let offered = [
+            ("tools", found.capabilities.tools),
+            ("prompts", found.capabilities.prompts),
+            ("resources", found.capabilities.resources),
+            ("completions", found.capabilities.completions),
+        ];
+        let capabilities: Map<String, Value> = offered
+            .into_iter()
+            .filter(|(_, has)| *has)
+            .map(|(name, _)| (name.to_owned(), json!({})))
+            .collect();
+        let mut result = json!({
+            "resultType": "complete",
+            "supportedVersions": [Revision::NEWEST.as_str()],
+            "capabilities": capabilities,
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "_meta": { meta::SERVER_INFO: implementation() },
+        });
+        if let Some(instructions) = found.instructions.or_else(|| house_rules(&call.scope)) {
+            result["instructions"] = instructions.into();
+        }
+        Ok(Body::Made { result: result.to_string().into(), fits_all: true })
+    }
+}
+
+fn implementation() -> Value {
+    serde_json::from_str(meta::IMPLEMENTATION).expect("our own name is JSON")
+}
+
+/// What a model should know of a merged list.
+fn house_rules(scope: &Scope) -> Option<String> {
+    let rules = "Tools here come from several servers; a name such as server__tool says which.";
+    (!matches!(scope, Scope::Server(_))).then(|| rules.to_owned())
+}
+
+/// The kind of item a method names, where it names one.
+pub(super) const fn item_kind(method: &Method) -> Option<ItemKind> {
+    match method {
+        Method::ToolsCall => Some(ItemKind::Tool),
+        Method::PromptsGet | Method::Complete => Some(ItemKind::Prompt),
+        Method::ResourcesRead => Some(ItemKind::Resource),
+        _ => None,
+    }
+}
