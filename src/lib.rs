@@ -30,3 +30,5 @@ mod traffic;
 mod catalog;
 
 mod pipeline;
+
+mod edge;
