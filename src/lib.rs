@@ -32,3 +32,5 @@ mod catalog;
 mod pipeline;
 
 mod edge;
+
+mod admin;

@@ -1,0 +1,183 @@
+//! Servers.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    access::{Caller, DEFAULT_NAMESPACE},
+    admin::{
+        Office,
+        desk::{Checked, Failure, Visitor, created, done, many, one},
+    },
+    catalog::Catalog,
+    domain::{Endpoint, Health, Instance, Permission, Server},
+    registry::{self, Form, Registry},
+};
+
+/// Lists servers.
+pub(super) async fn list(
+    visitor: Visitor,
+    State(office): State<Office>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::ServersRead)?;
+    let directory = office.registry.directory();
+    let servers = directory.servers(caller.principal().organization);
+    let view = View::of(&caller);
+    let shown: Vec<Value> = servers.map(|server| shown(&office, server, view)).collect();
+    Ok(many(&shown))
+}
+
+/// Shows one server.
+pub(super) async fn show(
+    visitor: Visitor,
+    State(office): State<Office>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::ServersRead)?;
+    let directory = office.registry.directory();
+    let found = directory.find(caller.principal().organization, &name);
+    let server = found.ok_or(registry::Error::NoSuchServer(name))?;
+    Ok(one(shown(&office, server, View::of(&caller))))
+}
+
+/// How a server is to be registered.
+#[derive(Debug, Deserialize)]
+pub(super) struct Manner {
+    /// Whether to wait until it has been asked what it offers.
+    #[serde(default)]
+    wait: bool,
+}
+
+/// Registers a server and asks it what it offers.
+pub(super) async fn register(
+    visitor: Visitor,
+    State(office): State<Office>,
+    Query(manner): Query<Manner>,
+    Checked(form): Checked<Form>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::ServersWrite)?;
+    let organization = caller.principal().organization;
+    let server = office
+        .registry
+        .register(&caller.actor(), organization, form, DEFAULT_NAMESPACE)
+        .await
+        .map_err(|error| Failure::unprocessable(error.into()))?;
+    // Registered is registered; whether it answers is told beside.
+    let introduced = if manner.wait {
+        office.catalog.introduce(&server).await
+    } else {
+        office.catalog.suspect(&server.id);
+        Ok(())
+    };
+    let mut made = shown(&office, &server, View::Inside);
+    if let Err(reason) = introduced {
+        made["last_error"] = reason.into();
+    }
+    Ok(created(made))
+}
+
+/// Retires a server.
+pub(super) async fn retire(
+    visitor: Visitor,
+    State(registry): State<Registry>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::ServersWrite)?;
+    registry.retire(&caller.actor(), caller.principal().organization, &name).await?;
+    Ok(done("the server is deregistered"))
+}
+
+/// How much of a server somebody sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// That it is there, and how it is.
+    Outside,
+    /// Also where it is and what its process says: URLs, command lines and errors may hold what is
+    /// not meant for everybody.
+    Inside,
+}
+
+impl View {
+    /// Who may register servers sees how they are reached.
+    pub(super) fn of(caller: &Caller) -> Self {
+        if caller.may(Permission::ServersWrite).is_ok() { Self::Inside } else { Self::Outside }
+    }
+}
+
+/// A server as people see it: how it is, where it is, and no secret.
+pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
+    let directory = office.registry.directory();
+    let health = office.registry.health(&server.id);
+    let instances: Vec<Value> =
+        server.instances.iter().map(|instance| shown_instance(instance, view)).collect();
+    let mut shown = json!({
+        "id": server.id.to_string(),
+        "name": server.name,
+        "description": server.description,
+        "namespace": directory.namespace_name(server.namespace),
+        "prefix": directory.prefixing(server),
+        "state": server.state,
+        "health": health.as_str(),
+        "timeout_seconds": server.timeout_seconds,
+        "instances": instances,
+        "created_at": server.created_at.to_string(),
+        "updated_at": server.updated_at.to_string(),
+    });
+    if let Health::Unhealthy { reason, since } = &health {
+        shown["last_error"] = reason.as_str().into();
+        shown["since"] = since.to_string().into();
+    }
+    if let Some(instance) = server.instances.first() {
+        shown["transport"] = instance.endpoint.transport().into();
+        if view == View::Inside {
+            show_endpoint(&mut shown, &instance.endpoint);
+        }
+    }
+    show_offered(&mut shown, &office.catalog, server);
+    shown
+}
+
+fn shown_instance(instance: &Instance, view: View) -> Value {
+    let mut shown = json!({
+        "id": instance.id.to_string(),
+        "transport": instance.endpoint.transport(),
+    });
+    if view == View::Inside {
+        shown["location"] = instance.endpoint.location().into();
+    }
+    shown
+}
+
+fn show_endpoint(shown: &mut Value, endpoint: &Endpoint) {
+    match endpoint {
+        Endpoint::Http { url, headers } => {
+            shown["url"] = url.to_string().into();
+            shown["headers"] = headers.keys().cloned().collect();
+        }
+        Endpoint::Stdio { command, args, env, cwd } => {
+            shown["command"] = command.as_str().into();
+            shown["args"] = args.iter().cloned().collect();
+            shown["env"] = env.keys().cloned().collect();
+            shown["cwd"] = cwd.as_ref().map(|cwd| cwd.display().to_string()).into();
+        }
+    }
+}
+
+fn show_offered(shown: &mut Value, catalog: &Catalog, server: &Server) {
+    let Some((offered, note)) = catalog.offered(&server.id) else { return };
+    for (name, count) in [
+        ("tools", offered.tools),
+        ("prompts", offered.prompts),
+        ("resources", offered.resources),
+        ("templates", offered.templates),
+    ] {
+        shown[name] = count.into();
+    }
+    if let Some(note) = note {
+        shown["note"] = note.into();
+    }
+}
