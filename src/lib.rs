@@ -34,3 +34,5 @@ mod pipeline;
 mod edge;
 
 mod admin;
+
+mod config;

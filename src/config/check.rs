@@ -1,0 +1,111 @@
+//! Rules over several settings, and over what no type can say.
+
+use serde_json::Value;
+
+use super::{Fault, Origin, Settings};
+
+/// Numbers for which 0 means something; every other number is a limit that 0 would close.
+const ZERO_HAS_A_MEANING: &[&str] = &["drain_seconds", "catalog.fresh_ms", "catalog.stale_ms"];
+
+/// The largest number that anything may be set to.
+const LARGEST: u64 = 1_000_000_000_000;
+
+/// A rule that is broken.
+pub(super) struct Breach {
+    /// The settings that the rule is about.
+    pub(super) about: &'static [&'static str],
+    /// What to say.
+    pub(super) fault: Fault,
+}
+
+/// Whether this value is a limit of nothing.
+pub(super) fn is_empty_limit(key: &str, value: &Value) -> bool {
+    value.as_u64() == Some(0) && !ZERO_HAS_A_MEANING.contains(&key)
+}
+
+/// Whether this value is so large that it limits nothing: a terabyte, or thirty years in
+/// milliseconds. What is computed with it may not overflow.
+pub(super) fn is_boundless(value: &Value) -> bool {
+    value.as_u64().is_some_and(|number| number > LARGEST)
+}
+
+/// All rules that are broken.
+pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> Vec<Breach> {
+    let rules = [open_to_the_network, bare_on_the_network, public_url, no_data];
+    rules.iter().filter_map(|rule| rule(settings, origin)).collect()
+}
+
+type Origins<'a> = &'a dyn Fn(&str) -> Origin;
+
+fn open_to_the_network(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    if settings.access.enabled || settings.listen.ip().is_loopback() {
+        return None;
+    }
+    let wrong = format!(
+        "lets everybody who reaches {} (from {}) use every tool",
+        settings.listen,
+        origin("listen")
+    );
+    let fix = "listen on 127.0.0.1, or leave the check of credentials on".to_owned();
+    let fault = Fault {
+        key: "access.enabled".into(),
+        value: Some("false".into()),
+        origin: origin("access.enabled"),
+        wrong,
+        fix,
+    };
+    Some(Breach { about: &["access.enabled", "listen"], fault })
+}
+
+fn bare_on_the_network(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    if settings.i_terminate_tls_elsewhere || settings.listen.ip().is_loopback() {
+        return None;
+    }
+    let fault = Fault {
+        key: "listen".into(),
+        value: Some(settings.listen.to_string()),
+        origin: origin("listen"),
+        wrong: "would carry keys over the network unencrypted".into(),
+        fix: "listen on 127.0.0.1, or put a TLS proxy in front and set i_terminate_tls_elsewhere: true"
+            .into(),
+    };
+    Some(Breach { about: &["listen", "i_terminate_tls_elsewhere"], fault })
+}
+
+fn public_url(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    let url = settings.public_url.as_deref()?;
+    let is_plain = |url: &url::Url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    if url::Url::parse(url).is_ok_and(|url| is_plain(&url)) {
+        return None;
+    }
+    let fault = Fault {
+        key: "public_url".into(),
+        // It may hold a password, which is one of the things that are wrong with it.
+        value: None,
+        origin: origin("public_url"),
+        wrong: "is not the plain URL of a site".into(),
+        fix: "write for example https://tools.example.com".into(),
+    };
+    Some(Breach { about: &["public_url"], fault })
+}
+
+fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    if !settings.data.as_os_str().is_empty() {
+        return None;
+    }
+    let fault = Fault {
+        key: "data".into(),
+        value: None,
+        origin: origin("data"),
+        wrong: "is unknown: neither HOME nor XDG_DATA_HOME names a folder".into(),
+        fix: "give --data DIR".into(),
+    };
+    Some(Breach { about: &["data"], fault })
+}
