@@ -36,3 +36,5 @@ mod edge;
 mod admin;
 
 mod config;
+
+pub mod app;
