@@ -38,3 +38,5 @@ mod admin;
 mod config;
 
 pub mod app;
+
+pub mod cli;
