@@ -1,0 +1,16 @@
+//! The house from outside: the real binary, real sockets, real processes.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod support;
+
+mod access;
+mod admin;
+mod app;
+mod catalog;
+mod cli;
+mod edge;
+mod observe;
+mod pipeline;
+mod problem;
+mod warden;
