@@ -2,9 +2,29 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Act, FakeServer, Gateway, answer, eventually, modern_result, request};
+use crate::support::{
+    Act, Connection, FakeServer, Gateway, answer, eventually, gateway_meta, modern_result, request,
+};
 
 const SLEEP: &str = r#"{"name":"sleep","inputSchema":{"type":"object"}}"#;
+
+/// A call of the tool `sleep` that has reached its server, on a connection of its own.
+fn sleep_call(gateway: &Gateway, server: &FakeServer) -> Connection {
+    let params = format!(r#""name":"s__sleep","_meta":{}"#, gateway_meta());
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}"#);
+    let bearer = format!("Bearer {}", gateway.key);
+    let headers = [
+        ("Authorization", &*bearer),
+        ("Content-Type", "application/json"),
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", "tools/call"),
+        ("Mcp-Name", "s__sleep"),
+    ];
+    let mut running = gateway.connect();
+    running.send(&request("POST", "/mcp", &gateway.address, &headers, Some(&body)));
+    eventually("the call is under way", || server.asked("tools/call").pop());
+    running
+}
 
 #[test]
 fn a_signal_lets_running_calls_finish_and_takes_no_new_ones() {
@@ -20,19 +40,7 @@ fn a_signal_lets_running_calls_finish_and_takes_no_new_ones() {
     });
     let mut gateway = Gateway::start();
     gateway.done(&["register", "s", "--endpoint", &server.url]);
-    let mut running = gateway.connect();
-    let params = format!(r#""name":"s__sleep","_meta":{}"#, crate::support::gateway_meta());
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}"#);
-    let bearer = format!("Bearer {}", gateway.key);
-    let headers = [
-        ("Authorization", &*bearer),
-        ("Content-Type", "application/json"),
-        ("MCP-Protocol-Version", "2026-07-28"),
-        ("Mcp-Method", "tools/call"),
-        ("Mcp-Name", "s__sleep"),
-    ];
-    running.send(&request("POST", "/mcp", &gateway.address, &headers, Some(&body)));
-    eventually("the call is under way", || server.asked("tools/call").pop());
+    let mut running = sleep_call(&gateway, &server);
 
     gateway.signal("-TERM");
     eventually("the door is closed", || {
@@ -56,21 +64,7 @@ fn a_second_signal_ends_at_once() {
     });
     let mut gateway = Gateway::start_with(&[], "drain_seconds: 600\n");
     gateway.done(&["register", "s", "--endpoint", &server.url]);
-    let mut running = gateway.connect();
-    let body = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"s__sleep","_meta":{}}}}}"#,
-        crate::support::gateway_meta()
-    );
-    let bearer = format!("Bearer {}", gateway.key);
-    let headers = [
-        ("Authorization", &*bearer),
-        ("Content-Type", "application/json"),
-        ("MCP-Protocol-Version", "2026-07-28"),
-        ("Mcp-Method", "tools/call"),
-        ("Mcp-Name", "s__sleep"),
-    ];
-    running.send(&request("POST", "/mcp", &gateway.address, &headers, Some(&body)));
-    eventually("the call is under way", || server.asked("tools/call").pop());
+    let _running = sleep_call(&gateway, &server);
 
     gateway.signal("-TERM");
     eventually("it drains", || gateway.log().contains("draining").then_some(()));
