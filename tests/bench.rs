@@ -6,7 +6,7 @@ use bytes::Bytes;
 use divan::{Bencher, counter::BytesCount};
 use tollhouse::{
     domain::{KeyText, Slug, qualify},
-    wire::{Answer, Era, Message, Onward, Request, SseDecoder, encode_event},
+    wire::{Answer, Asks, Era, Message, Onward, Request, SseDecoder, encode_event},
 };
 
 /// Bytes of text in a message: one page, and a small file.
@@ -49,7 +49,8 @@ fn parse_a_call(bencher: Bencher, size: usize) {
 #[divan::bench(args = SIZES)]
 fn send_a_call_onward(bencher: Bencher, size: usize) {
     let request = request(size);
-    let onward = || Onward { id: 1, subject: Some("echo"), era: Era::Legacy };
+    let onward =
+        || Onward { id: 1, subject: Some("echo"), era: Era::Legacy, asks: Asks::default() };
     bencher.counter(BytesCount::new(size)).bench(|| black_box(&request).onward(onward()));
 }
 

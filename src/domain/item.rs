@@ -67,12 +67,26 @@ pub struct Item {
     pub name: Box<str>,
     /// The arguments of a tool that its server wants repeated in headers.
     pub param_headers: Option<Arc<[ParamHeader]>>,
+    /// Whether a tool is made for tasks.
+    pub task_support: TaskSupport,
+}
+
+/// Whether calls of a tool may, or must, be tasks (2025-11-25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TaskSupport {
+    /// They must not.
+    #[default]
+    Forbidden,
+    /// They may.
+    Optional,
+    /// They must.
+    Required,
 }
 
 impl Item {
     /// An item that is known by its name alone.
     pub fn named(kind: ItemKind, name: impl Into<Box<str>>) -> Self {
-        Self { kind, name: name.into(), param_headers: None }
+        Self { kind, name: name.into(), param_headers: None, task_support: TaskSupport::Forbidden }
     }
 }
 

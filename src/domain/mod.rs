@@ -19,7 +19,7 @@ pub use call::{Scope, Target};
 pub use id::{
     InstanceId, InvalidId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId, UserId,
 };
-pub use item::{Item, ItemKind, ParamHeader};
+pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization};
@@ -28,6 +28,8 @@ pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map};
-pub use server::{Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, is_never_asked};
+pub use server::{
+    Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
+};
 pub use text::is_hidden;
 pub use time::{Clock, FixedClock, SystemClock, Timestamp};

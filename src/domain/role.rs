@@ -49,6 +49,10 @@ impl Role {
             | Permission::KeysRead
             | Permission::KeysWrite
             | Permission::MetricsRead
+            | Permission::SessionsRead
+            | Permission::SessionsWrite
+            | Permission::SessionsManage
+            | Permission::StdioExecute
             | Permission::SystemManage => matches!(self, Self::Admin),
         }
     }
@@ -90,6 +94,14 @@ pub enum Permission {
     KeysWrite,
     /// Read the metrics.
     MetricsRead,
+    /// See the sessions of others.
+    SessionsRead,
+    /// Say something in a session of somebody else's, and end it.
+    SessionsWrite,
+    /// Say something in all sessions of the organization.
+    SessionsManage,
+    /// Run a program of the operator's list.
+    StdioExecute,
     /// Claim the house and read its settings.
     SystemManage,
 }
@@ -108,6 +120,10 @@ impl Permission {
             Self::KeysRead => "keys:read",
             Self::KeysWrite => "keys:write",
             Self::MetricsRead => "metrics:read",
+            Self::SessionsRead => "sessions:read",
+            Self::SessionsWrite => "sessions:write",
+            Self::SessionsManage => "sessions:manage",
+            Self::StdioExecute => "stdio:execute",
             Self::SystemManage => "system:manage",
         }
     }

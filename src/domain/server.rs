@@ -57,13 +57,16 @@ pub struct Instance {
 /// How an instance is reached.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
-    /// Over HTTP, at an MCP endpoint.
+    /// At a URL.
     Http {
         /// Where.
         url: HttpUrl,
         /// What is shown there with every request.
         #[serde(with = "exposed_map", default)]
         headers: BTreeMap<String, Secret>,
+        /// How messages travel there.
+        #[serde(default)]
+        transport: Transport,
     },
     /// As a child process that speaks MCP on its standard input and output.
     Stdio {
@@ -82,11 +85,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The transport's name, as in requests and lists.
+    /// The transport's name, as in requests and lists: as it was declared, not as it was found.
     #[must_use]
     pub const fn transport(&self) -> &'static str {
         match self {
-            Self::Http { .. } => "streamable_http",
+            Self::Http { transport, .. } => transport.as_str(),
             Self::Stdio { .. } => "stdio",
         }
     }
@@ -108,6 +111,34 @@ impl Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.transport(), self.location())
+    }
+}
+
+/// How messages travel to a URL and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Whichever of those over HTTP is found there.
+    #[default]
+    Auto,
+    /// One POST a message.
+    StreamableHttp,
+    /// One event stream for all answers, and a POST for each question: HTTP+SSE of 2024-11-05.
+    Sse,
+    /// One WebSocket.
+    Websocket,
+}
+
+impl Transport {
+    /// Its name, as in requests and lists.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::StreamableHttp => "streamable_http",
+            Self::Sse => "sse",
+            Self::Websocket => "websocket",
+        }
     }
 }
 
@@ -160,7 +191,7 @@ pub enum InvalidUrl {
     #[error("it is not an absolute URL such as http://127.0.0.1:3000/mcp")]
     Form,
     /// Another scheme.
-    #[error("its scheme is {0:?}; only http and https are spoken")]
+    #[error("its scheme is {0:?}; only http, https, ws and wss are spoken")]
     Scheme(String),
     /// A user name or password in it.
     #[error("it carries a user name or password; give credentials as a header instead")]
@@ -173,7 +204,8 @@ pub enum InvalidUrl {
     Length,
 }
 
-/// The address of an MCP endpoint: `http` or `https`, without credentials.
+/// The address of an MCP endpoint: `http` or `https`, or `ws` or `wss` for a WebSocket, without
+/// credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl(http::Uri);
@@ -182,10 +214,20 @@ impl HttpUrl {
     /// The longest URL, in bytes.
     pub const LIMIT: usize = 2_048;
 
-    /// The address, for a client to dial.
+    /// The address, for an HTTP client to dial: a WebSocket begins as a request over HTTP.
     #[must_use]
-    pub fn uri(&self) -> &http::Uri {
-        &self.0
+    pub fn uri(&self) -> http::Uri {
+        let text = self.0.to_string();
+        match text.strip_prefix("ws").and_then(|rest| format!("http{rest}").parse().ok()) {
+            Some(uri) if self.is_websocket() => uri,
+            _ => self.0.clone(),
+        }
+    }
+
+    /// Whether it is the address of a WebSocket.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.0.scheme_str(), Some("ws" | "wss"))
     }
 }
 
@@ -198,7 +240,7 @@ impl FromStr for HttpUrl {
         }
         // Numbers written in other bases, stray backslashes and the like come out plain here.
         let url = url::Url::parse(text).map_err(|_| InvalidUrl::Form)?;
-        if !["http", "https"].contains(&url.scheme()) {
+        if !["http", "https", "ws", "wss"].contains(&url.scheme()) {
             return Err(InvalidUrl::Scheme(url.scheme().to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -285,8 +327,30 @@ mod tests {
     #[test]
     fn takes_addresses_of_mcp_endpoints() {
         for good in ["http://127.0.0.1:3000/mcp", "https://example.com/mcp?x=1", "http://[::1]/"] {
-            assert!(good.parse::<HttpUrl>().is_ok(), "{good}");
+            let url = good.parse::<HttpUrl>().expect(good);
+            assert_eq!((url.uri().to_string().as_str(), url.is_websocket()), (good, false));
         }
+    }
+
+    #[test]
+    fn a_websocket_is_dialled_over_http() {
+        for (text, dialled) in [
+            ("ws://127.0.0.1:3000/ws", "http://127.0.0.1:3000/ws"),
+            ("wss://example.com/ws?x=1", "https://example.com/ws?x=1"),
+        ] {
+            let url = text.parse::<HttpUrl>().expect(text);
+            assert_eq!((url.uri().to_string().as_str(), url.is_websocket()), (dialled, true));
+            assert_eq!(url.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_stored_without_a_transport_is_probed() {
+        let stored = serde_json::json!({"Http": {"url": "http://127.0.0.1/mcp", "headers": {}}});
+
+        let endpoint: Endpoint = serde_json::from_value(stored).expect("an endpoint");
+
+        assert_eq!(endpoint.transport(), "auto");
     }
 
     #[test]
@@ -306,6 +370,7 @@ mod tests {
             "http://[::a9fe:a9fe]/",
             "http://[fd00:ec2::254]/",
             "http://100.100.100.200/",
+            "ws://169.254.169.254/",
         ] {
             assert!(matches!(refused(never), InvalidUrl::Address(_)), "{never}");
         }
@@ -316,6 +381,7 @@ mod tests {
         let headers = BTreeMap::from([("Authorization".to_owned(), Secret::new("hunter2"))]);
         let url = "http://127.0.0.1/mcp".parse().expect("a URL");
 
-        assert!(!format!("{:?}", Endpoint::Http { url, headers }).contains("hunter2"));
+        let endpoint = Endpoint::Http { url, headers, transport: Transport::Auto };
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
     }
 }

@@ -1,14 +1,14 @@
 //! One call past the doors: what is asked, through which endpoint, by which client.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     domain::{PrincipalKind, RequestId, Scope, SessionId},
-    wire::{Method, Request, Revision, header::Repeated},
+    wire::{Level, Method, Request, Revision, header::Repeated},
 };
 
 /// One call, in today's dialect, from wherever it came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Call {
     /// Names the call in answers, log lines and errors.
     pub request_id: RequestId,
@@ -22,6 +22,8 @@ pub struct Call {
     pub session: Option<SessionKey>,
     /// The arguments it repeats in headers, from those that must.
     pub repeated: Option<Repeated>,
+    /// Whether it may go on by itself while its client asks now and then how far it has come.
+    pub as_task: AsTask,
     /// When its first byte was understood.
     pub began: Instant,
 }
@@ -34,6 +36,18 @@ impl Call {
     }
 }
 
+/// Whether a call is made as a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AsTask {
+    /// Its client waits for the answer.
+    #[default]
+    No,
+    /// Its client knows tasks, and leaves it to the server.
+    IfSuitable,
+    /// Its client wants it.
+    Yes,
+}
+
 /// The program that calls, as far as it says.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -43,6 +57,10 @@ pub struct Client {
     pub name: Option<Box<str>>,
     /// The transport it came by.
     pub via: &'static str,
+    /// What it can be asked in the middle of a call, as JSON; none where nothing.
+    pub capabilities: Option<Arc<str>>,
+    /// Which log messages it wants to hear, and graver ones; none where none.
+    pub level: Option<Level>,
 }
 
 /// A session and who opened it: nobody else may use it.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Era, Revision,
+    Era, Level, Onward, Revision,
     member::{Members, take},
 };
 
@@ -22,12 +22,13 @@ pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilitie
 pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// Who answered.
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+/// Which request of a listener a notice is about.
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The servers whose items a merged list lacks, and why.
 pub const MISSING: &str = "io.tollhouse/missing";
 const PROGRESS_TOKEN: &str = "progressToken";
 
-/// What clients can do mid-call that needs nothing of the gateway: the server asks in its result,
-/// and the client's next request carries the answer.
+/// What clients can do mid-call, and the gateway carries between revisions.
 const CARRIED_CAPABILITIES: &[&str] = &["elicitation", "sampling", "roots"];
 
 /// How the gateway names itself to servers and clients.
@@ -43,10 +44,16 @@ pub struct Meta {
     pub has_capabilities: bool,
     /// The client's name.
     pub client_name: Option<Box<str>>,
+    /// The capabilities that are carried on, as JSON; none where there are none of these.
+    pub capabilities: Option<Box<str>>,
+    /// Whether the client knows tasks (the extension of today's revision).
+    pub knows_tasks: bool,
+    /// Under which token the client wants to hear of progress, as JSON.
+    pub progress_token: Option<Box<str>>,
+    /// Which log messages the client wants, and graver ones.
+    pub log_level: Option<Level>,
     /// Whether members stand in it that are the gateway's to change.
     is_ours: bool,
-    /// The capabilities that are carried on, as JSON.
-    capabilities: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +77,17 @@ impl Meta {
                 }
                 CLIENT_CAPABILITIES => take(&mut capabilities, name, *value),
                 CLIENT_INFO => take(&mut info, name, *value),
-                LOG_LEVEL | PROGRESS_TOKEN => Ok(()),
+                LOG_LEVEL => {
+                    let level = serde_json::from_str(value.get())
+                        .map_err(|_| "the log level in \"_meta\" is none of RFC 5424")?;
+                    take(&mut meta.log_level, name, level)
+                }
+                PROGRESS_TOKEN => {
+                    if !is_token(value.get()) {
+                        return Err("the progress token is neither text nor number");
+                    }
+                    take(&mut meta.progress_token, name, value.get().into())
+                }
                 _ => continue,
             };
             taken.map_err(|_| "a member of \"_meta\" stands there twice")?;
@@ -78,6 +95,7 @@ impl Meta {
         }
         if let Some(raw) = capabilities {
             meta.has_capabilities = true;
+            meta.knows_tasks = knows_tasks(raw);
             meta.capabilities = carried(raw)?;
         }
         let info = info.map(|info| serde_json::from_str::<Implementation>(info.get()));
@@ -89,22 +107,27 @@ impl Meta {
     }
 
     /// The `_meta` for a server of that era, or none where what stands there may stay.
-    ///
-    /// Progress and log messages are asked for by members that stay behind, as long as the
-    /// gateway has no way to pass what they would bring.
-    pub(super) fn onward(&self, era: Era, written: Option<&str>) -> Option<String> {
-        if era == Era::Legacy && !self.is_ours {
+    pub(super) fn onward(&self, onward: &Onward<'_>, written: Option<&str>) -> Option<String> {
+        let asks = onward.asks;
+        if onward.era == Era::Legacy && !self.is_ours && !asks.progress {
             return None;
         }
         let mut new = String::with_capacity(256);
         new.push('{');
-        if era == Era::Modern {
+        if onward.era == Era::Modern {
             let version = Revision::NEWEST;
-            let capabilities = self.capabilities.as_deref().unwrap_or("{}");
+            let capabilities = asks.capabilities.unwrap_or("{}");
             let _ = write!(
                 new,
                 r#""{PROTOCOL_VERSION}":"{version}","{CLIENT_INFO}":{IMPLEMENTATION},"{CLIENT_CAPABILITIES}":{capabilities}"#
             );
+            if let Some(level) = asks.level {
+                let _ = write!(new, r#","{LOG_LEVEL}":"{level}""#);
+            }
+        }
+        if asks.progress {
+            let comma = if new.len() > 1 { "," } else { "" };
+            let _ = write!(new, r#"{comma}"{PROGRESS_TOKEN}":{}"#, onward.id);
         }
         let members: Members<'_> =
             written.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Members(Vec::new()));
@@ -124,12 +147,32 @@ impl Meta {
     }
 }
 
+/// The extension of tasks.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+fn knows_tasks(capabilities: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow, default)]
+        extensions: Option<&'a RawValue>,
+    }
+    let said: Option<Said<'_>> = serde_json::from_str(capabilities.get()).ok();
+    let extensions = said.and_then(|said| said.extensions);
+    let members = extensions.and_then(|raw| serde_json::from_str::<Members<'_>>(raw.get()).ok());
+    members.is_some_and(|members| members.get(TASKS).is_some())
+}
+
+/// Whether JSON is text or a number.
+fn is_token(json: &str) -> bool {
+    json.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+}
+
 fn is_ours(name: &str) -> bool {
     [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL, PROGRESS_TOKEN].contains(&name)
 }
 
 /// The capabilities a server behind the gateway may count on.
-fn carried(raw: &RawValue) -> Result<Option<Box<str>>, &'static str> {
+pub fn carried(raw: &RawValue) -> Result<Option<Box<str>>, &'static str> {
     let members: Members<'_> =
         serde_json::from_str(raw.get()).map_err(|_| "the client capabilities are no object")?;
     let kept: Vec<String> = members

@@ -27,6 +27,24 @@ pub enum Method {
     Initialize,
     /// `ping` of older revisions; inside the gateway, the check that a caller is who they were.
     Ping,
+    /// `subscriptions/listen`: word of changes, for as long as somebody listens.
+    Listen,
+    /// `logging/setLevel` of older revisions.
+    SetLevel,
+    /// `resources/subscribe` of older revisions.
+    Subscribe,
+    /// `resources/unsubscribe` of older revisions.
+    Unsubscribe,
+    /// `tasks/get`: how far a task has come.
+    TaskGet,
+    /// `tasks/update`: what a task asked for.
+    TaskUpdate,
+    /// `tasks/cancel`.
+    TaskCancel,
+    /// `tasks/result` of 2025-11-25: what came of a task, once it has come.
+    TaskResult,
+    /// `tasks/list` of 2025-11-25.
+    TaskList,
     /// A method the gateway does not serve, or a notification.
     Other(Box<str>),
 }
@@ -40,6 +58,8 @@ pub enum SubjectMember {
     Uri,
     /// `params.ref.name` or `params.ref.uri`.
     Reference,
+    /// `params.taskId`.
+    Task,
 }
 
 impl Method {
@@ -58,6 +78,15 @@ impl Method {
             "completion/complete" => Self::Complete,
             "initialize" => Self::Initialize,
             "ping" => Self::Ping,
+            "subscriptions/listen" => Self::Listen,
+            "logging/setLevel" => Self::SetLevel,
+            "resources/subscribe" => Self::Subscribe,
+            "resources/unsubscribe" => Self::Unsubscribe,
+            "tasks/get" => Self::TaskGet,
+            "tasks/update" => Self::TaskUpdate,
+            "tasks/cancel" => Self::TaskCancel,
+            "tasks/result" => Self::TaskResult,
+            "tasks/list" => Self::TaskList,
             _ => Self::Other(name.into()),
         }
     }
@@ -86,6 +115,15 @@ impl Method {
             Self::Complete => "completion/complete",
             Self::Initialize => "initialize",
             Self::Ping => "ping",
+            Self::Listen => "subscriptions/listen",
+            Self::SetLevel => "logging/setLevel",
+            Self::Subscribe => "resources/subscribe",
+            Self::Unsubscribe => "resources/unsubscribe",
+            Self::TaskGet => "tasks/get",
+            Self::TaskUpdate => "tasks/update",
+            Self::TaskCancel => "tasks/cancel",
+            Self::TaskResult => "tasks/result",
+            Self::TaskList => "tasks/list",
             Self::Other(_) => "other",
         }
     }
@@ -93,13 +131,23 @@ impl Method {
     /// Whether the stateless revision has this method.
     #[must_use]
     pub const fn is_modern(&self) -> bool {
-        !matches!(self, Self::Initialize | Self::Ping | Self::Other(_))
+        !matches!(
+            self,
+            Self::Initialize
+                | Self::Ping
+                | Self::SetLevel
+                | Self::Subscribe
+                | Self::Unsubscribe
+                | Self::TaskResult
+                | Self::TaskList
+                | Self::Other(_)
+        )
     }
 
     /// Whether older revisions may have this method.
     #[must_use]
     pub const fn is_legacy(&self) -> bool {
-        !matches!(self, Self::Discover)
+        !matches!(self, Self::Discover | Self::Listen | Self::TaskUpdate)
     }
 
     /// Where a request of this method names its item.
@@ -109,6 +157,9 @@ impl Method {
             Self::ToolsCall | Self::PromptsGet => Some(SubjectMember::Name),
             Self::ResourcesRead => Some(SubjectMember::Uri),
             Self::Complete => Some(SubjectMember::Reference),
+            Self::TaskGet | Self::TaskUpdate | Self::TaskCancel | Self::TaskResult => {
+                Some(SubjectMember::Task)
+            }
             _ => None,
         }
     }
@@ -116,7 +167,19 @@ impl Method {
     /// Whether the subject also stands in the `Mcp-Name` header.
     #[must_use]
     pub const fn has_name_header(&self) -> bool {
+        self.may_ask() || self.is_about_task()
+    }
+
+    /// Whether a server may ask for input in place of a result.
+    #[must_use]
+    pub const fn may_ask(&self) -> bool {
         matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
+    }
+
+    /// Whether it is about one task, in today's revision.
+    #[must_use]
+    pub const fn is_about_task(&self) -> bool {
+        matches!(self, Self::TaskGet | Self::TaskUpdate | Self::TaskCancel)
     }
 
     /// Whether results carry `ttlMs` and `cacheScope` in the stateless revision.

@@ -8,9 +8,12 @@ mod call;
 mod depth;
 mod envelope;
 pub mod header;
+pub mod input;
+mod level;
 mod member;
 pub mod meta;
 mod method;
+mod notice;
 #[cfg(test)]
 mod properties;
 mod request;
@@ -20,14 +23,17 @@ mod span;
 mod sse;
 
 pub use answer::{Answer, Completed, Outcome, ResultType, Unreadable};
-pub use call::{Call, Client, SessionKey};
+pub use call::{AsTask, Call, Client, SessionKey};
 pub use envelope::{http_error, rpc_error};
 pub use header::Address;
+pub use input::{InputRequest, InputRequired};
+pub use level::Level;
 pub use method::{Method, SubjectMember};
-pub use request::{Malformed, Message, Onward, Request};
+pub use notice::{Notice, Tells};
+pub use request::{Asks, Malformed, Message, Onward, Request};
 pub use revision::{Era, Revision};
 pub use span::{RawId, Span, splice};
-pub use sse::{Event, EventTooLarge, SseDecoder, encode_event};
+pub use sse::{Event, EventTooLarge, SseDecoder, encode_event, encode_event_with_id};
 
 /// How deep brackets may nest in a message.
 pub const DEPTH_LIMIT: usize = 64;

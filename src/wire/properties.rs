@@ -9,7 +9,7 @@ use proptest::{
 };
 use serde_json::value::RawValue;
 
-use super::{Answer, Completed, Era, Message, Onward, RawId, Request, Revision, meta};
+use super::{Answer, Asks, Completed, Era, Message, Onward, RawId, Request, Revision, meta};
 
 /// The members of an object as they are written: names and values in JSON.
 type Members = Vec<(String, String)>;
@@ -294,7 +294,7 @@ proptest! {
         let request = read(&came);
 
         let subject = is_renamed.then_some("new \"name\"");
-        let sent = request.onward(Onward { id: 7, subject, era });
+        let sent = request.onward(Onward { id: 7, subject, era, asks: Asks::default() });
 
         let named = if is_renamed { r#""new \"name\"""# } else { &named };
         let sent = String::from_utf8(sent.into()).expect("UTF-8");

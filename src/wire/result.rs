@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{RawId, Span, member::Members};
+use crate::domain::TaskSupport;
 
 /// A whole answer around a result.
 #[must_use]
@@ -38,6 +39,23 @@ pub fn tool_error(message: &str) -> Bytes {
         "isError": true,
     });
     result.to_string().into()
+}
+
+/// How a tool's definition says whether it is made for tasks (2025-11-25).
+#[must_use]
+pub fn task_support(execution: &str) -> TaskSupport {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Execution {
+        #[serde(default)]
+        task_support: Option<String>,
+    }
+    let said = serde_json::from_str::<Execution>(execution).ok();
+    match said.and_then(|said| said.task_support).as_deref() {
+        Some("required") => TaskSupport::Required,
+        Some("optional") => TaskSupport::Optional,
+        _ => TaskSupport::Forbidden,
+    }
 }
 
 /// The members of an object, by name and place.

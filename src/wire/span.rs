@@ -69,6 +69,12 @@ impl RawId {
         Self(Bytes::from_static(b"null"))
     }
 
+    /// An id as it stands in JSON.
+    #[must_use]
+    pub fn read(json: &str) -> Self {
+        Self(Bytes::copy_from_slice(json.as_bytes()))
+    }
+
     pub(super) fn at(whole: &Bytes, span: Span) -> Self {
         Self(whole.slice(span.start..span.end))
     }

@@ -30,6 +30,8 @@ pub struct SseDecoder {
     has_data: bool,
     kind: String,
     id: Option<String>,
+    last_id: Option<String>,
+    retry_ms: Option<u64>,
     ended_in_return: bool,
     is_first_line: bool,
 }
@@ -45,6 +47,8 @@ impl SseDecoder {
             has_data: false,
             kind: String::new(),
             id: None,
+            last_id: None,
+            retry_ms: None,
             ended_in_return: false,
             is_first_line: true,
         }
@@ -69,6 +73,23 @@ impl SseDecoder {
             events.extend(self.end_line()?);
         }
         Ok(events)
+    }
+
+    /// The id set last, of whatever event: where a stream that broke can be taken up again.
+    #[must_use]
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
+    /// Tells which event came last before the first one that is read here.
+    pub fn begin_after(&mut self, last_id: &str) {
+        self.last_id = Some(last_id.to_owned());
+    }
+
+    /// How long to wait before taking it up again, in milliseconds, where the stream said so.
+    #[must_use]
+    pub const fn retry_ms(&self) -> Option<u64> {
+        self.retry_ms
     }
 
     fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
@@ -105,6 +126,11 @@ impl SseDecoder {
             b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
             b"id" if !value.contains(&0) => {
                 self.id = Some(String::from_utf8_lossy(value).into_owned());
+                self.last_id.clone_from(&self.id);
+            }
+            b"retry" => {
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                self.retry_ms = text.parse().ok().or(self.retry_ms);
             }
             _ => {}
         }
@@ -119,12 +145,35 @@ impl SseDecoder {
     }
 }
 
-/// One event with one line of data. JSON on one line is one line.
+/// One event with one line of data, and the id under which its stream can be taken up again.
+#[must_use]
+pub fn encode_event_with_id(data: &[u8], id: &str) -> Bytes {
+    let mut event = Vec::with_capacity(data.len() + id.len() + 32);
+    event.extend_from_slice(b"event: message\nid: ");
+    event.extend_from_slice(id.as_bytes());
+    event.extend_from_slice(b"\ndata: ");
+    extend_with_line(&mut event, data);
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}
+
+/// Adds JSON as one line: a line break between its tokens is as good as a space.
+fn extend_with_line(event: &mut Vec<u8>, data: &[u8]) {
+    let start = event.len();
+    event.extend_from_slice(data);
+    for byte in &mut event[start..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+/// One event with one line of data.
 #[must_use]
 pub fn encode_event(data: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(data.len() + 24);
     event.extend_from_slice(b"event: message\ndata: ");
-    event.extend_from_slice(data);
+    extend_with_line(&mut event, data);
     event.extend_from_slice(b"\n\n");
     event.into()
 }

@@ -40,6 +40,8 @@ pub enum ResultType {
     Complete,
     /// `input_required`: the server asks something first.
     InputRequired,
+    /// `task`: the server takes its time.
+    Task,
     /// One this gateway does not know.
     Unknown,
 }
@@ -131,6 +133,7 @@ impl Answer {
                 let r#type = match result.r#type {
                     None | Some("\"complete\"") => ResultType::Complete,
                     Some("\"input_required\"") => ResultType::InputRequired,
+                    Some("\"task\"") => ResultType::Task,
                     Some(_) => ResultType::Unknown,
                 };
                 (Outcome::Result { r#type, is_error: result.is_error }, parts)
@@ -144,6 +147,13 @@ impl Answer {
             _ => return Err(Unreadable::NotAnAnswer),
         };
         Ok(Self { bytes: bytes.clone(), id, outcome, parts })
+    }
+
+    /// An answer that somebody here gives in a server's place: a result, as JSON of an object.
+    #[must_use]
+    pub fn of_result(result: &str) -> Self {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":0,"result":{result}}}"#);
+        Self::parse(&text.into()).expect("results of our own are well formed")
     }
 
     /// The id as the server wrote it, if it is one the gateway could have given.
@@ -182,6 +192,17 @@ impl Answer {
             result: Option<&'a RawValue>,
         }
         serde_json::from_slice::<Whole<'_>>(&self.bytes).ok()?.result
+    }
+
+    /// The error, as JSON, where it is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&RawValue> {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow)]
+            error: Option<&'a RawValue>,
+        }
+        serde_json::from_slice::<Whole<'_>>(&self.bytes).ok()?.error
     }
 
     /// The error's message, where the server answered with one.

@@ -71,7 +71,8 @@ fn knows_what_kind_of_answer_it_is() {
     assert_eq!(kind("{}"), of(ResultType::Complete, false));
     assert_eq!(kind(r#"{"isError":true}"#), of(ResultType::Complete, true));
     assert_eq!(kind(r#"{"resultType":"input_required"}"#), of(ResultType::InputRequired, false));
-    assert_eq!(kind(r#"{"resultType":"task"}"#), of(ResultType::Unknown, false));
+    assert_eq!(kind(r#"{"resultType":"task"}"#), of(ResultType::Task, false));
+    assert_eq!(kind(r#"{"resultType":"x"}"#), of(ResultType::Unknown, false));
 }
 
 #[test]

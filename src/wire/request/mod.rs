@@ -9,7 +9,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::parse::{Envelope, Params, ParamsShape, text};
-use crate::wire::{Era, Method, RawId, Span, depth, member::Members, meta::Meta, splice};
+use crate::wire::{
+    Answer, Era, Level, Method, RawId, Span, depth,
+    input::{RESPONSES, STATE},
+    member::Members,
+    meta::Meta,
+    splice,
+};
 
 /// Bytes that are no message the gateway takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +71,7 @@ pub enum Message {
     /// Word of something, never answered.
     Notification(Request),
     /// The answer to a question the gateway asked.
-    Answer,
+    Answer(Answer),
 }
 
 /// A request or notification: its bytes, and where its parts lie in them.
@@ -78,6 +84,7 @@ pub struct Request {
     cursor: Option<Box<str>>,
     meta: Meta,
     meta_at: Option<Span>,
+    state: Option<Box<str>>,
     end: End,
 }
 
@@ -101,6 +108,19 @@ pub struct Onward<'a> {
     pub subject: Option<&'a str>,
     /// What the server speaks.
     pub era: Era,
+    /// What is asked for beside the answer.
+    pub asks: Asks<'a>,
+}
+
+/// What a request asks of a server beside its answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asks<'a> {
+    /// Word of progress, under the request's id.
+    pub progress: bool,
+    /// Log messages of this level, and graver ones.
+    pub level: Option<Level>,
+    /// What the client can be asked meanwhile, as JSON.
+    pub capabilities: Option<&'a str>,
 }
 
 impl Message {
@@ -121,7 +141,9 @@ impl Message {
         }
         let Some(method) = &envelope.method else {
             if envelope.is_answer && envelope.id.is_some() {
-                return Ok(Self::Answer);
+                return Answer::parse(bytes)
+                    .map(Self::Answer)
+                    .map_err(|_| Malformed::NotJsonRpc("it is neither a result nor an error"));
             }
             return Err(Malformed::NotJsonRpc("it has no \"method\""));
         };
@@ -171,6 +193,11 @@ impl Request {
             cursor,
             meta: meta.unwrap_or_default(),
             meta_at: params.meta.map(|meta| Span::of(bytes, meta)),
+            state: params
+                .state
+                .map(text)
+                .transpose()
+                .map_err(|()| wrong("requestState is no text"))?,
             end,
             bytes: bytes.clone(),
         })
@@ -210,6 +237,55 @@ impl Request {
         self.cursor.as_deref()
     }
 
+    /// Which call of before it goes on with, as the client brought it back.
+    #[must_use]
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+
+    /// The same request with these members added to its params, each a name and JSON. They must
+    /// not stand there already.
+    #[must_use]
+    pub fn with_params(&self, members: &[(&str, &str)]) -> Self {
+        let added: Vec<String> =
+            members.iter().map(|(name, json)| format!("{}:{json}", quote(name))).collect();
+        let added = added.join(",");
+        let (at, text) = self.addition(&added);
+        let bytes = splice(&self.bytes, &[(at, text.as_bytes())]);
+        match Message::parse(&bytes) {
+            Ok(Message::Request(request)) => request,
+            other => unreachable!("members were added to a request: {other:?}"),
+        }
+    }
+
+    /// The same request without a member of its params.
+    #[must_use]
+    pub fn without_param(&self, name: &str) -> Self {
+        let params = self.params();
+        let members: Members<'_> = serde_json::from_str(&params).unwrap_or(Members(Vec::new()));
+        let kept = members.0.iter().filter(|(known, _)| known != name);
+        let kept: Vec<String> =
+            kept.map(|(name, value)| format!("{}:{}", quote(name), value.get())).collect();
+        let (id, method) = (self.id(), &self.method);
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{}}}}}"#,
+            kept.join(",")
+        );
+        match Message::parse(&text.into()) {
+            Ok(Message::Request(request)) => request,
+            other => unreachable!("a member was taken from a request: {other:?}"),
+        }
+    }
+
+    /// Where members of params are added, and the text that does it.
+    fn addition(&self, members: &str) -> (Span, String) {
+        match self.end {
+            End::Member(last) => (last.after(), format!(",{members}")),
+            End::Empty(braces) => (braces, format!("{{{members}}}")),
+            End::NoParams(last) => (last.after(), format!(r#","params":{{{members}}}"#)),
+        }
+    }
+
     /// What its `_meta` says to the gateway.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
@@ -220,6 +296,34 @@ impl Request {
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Its params, as JSON of an object.
+    #[must_use]
+    pub fn params(&self) -> String {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow)]
+            params: Option<&'a RawValue>,
+        }
+        let whole: Option<Whole<'_>> = serde_json::from_slice(&self.bytes).ok();
+        whole.and_then(|whole| whole.params).map_or("{}", RawValue::get).to_owned()
+    }
+
+    /// What makes it this request, however often it is made: its method and its params, without
+    /// what goes on with an earlier one.
+    #[must_use]
+    pub fn essence(&self) -> Vec<u8> {
+        let params = self.params();
+        let members: Members<'_> = serde_json::from_str(&params).unwrap_or(Members(Vec::new()));
+        let mut essence = self.method.as_str().as_bytes().to_vec();
+        for (name, value) in members.0 {
+            if ![STATE, RESPONSES, "_meta"].contains(&&*name) {
+                essence.extend_from_slice(quote(&name).as_bytes());
+                essence.extend_from_slice(value.get().as_bytes());
+            }
+        }
+        essence
     }
 
     /// One member of its params, read as `T`. For the gateway's own methods, off the hot path.
@@ -240,7 +344,7 @@ impl Request {
     pub fn onward(&self, onward: Onward<'_>) -> Bytes {
         let id = onward.id.to_string();
         let subject = onward.subject.map(quote);
-        let meta = self.meta_onward(onward.era);
+        let meta = self.meta_onward(&onward);
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(3);
         edits.extend(self.id.map(|at| (at, id.as_bytes())));
         if let (Some((_, at)), Some(subject)) = (&self.subject, &subject) {
@@ -251,16 +355,12 @@ impl Request {
         splice(&self.bytes, &edits)
     }
 
-    fn meta_onward(&self, era: Era) -> Option<(Span, String)> {
+    fn meta_onward(&self, onward: &Onward<'_>) -> Option<(Span, String)> {
         let written = self.meta_at.map(|at| at.text(&self.bytes));
-        let new = self.meta.onward(era, written)?;
-        Some(match (self.meta_at, self.end) {
-            (Some(at), _) => (at, new),
-            (None, End::Member(last)) => (last.after(), format!(r#","_meta":{new}"#)),
-            (None, End::Empty(braces)) => (braces, format!(r#"{{"_meta":{new}}}"#)),
-            (None, End::NoParams(last)) => {
-                (last.after(), format!(r#","params":{{"_meta":{new}}}"#))
-            }
+        let new = self.meta.onward(onward, written)?;
+        Some(match self.meta_at {
+            Some(at) => (at, new),
+            None => self.addition(&format!(r#""_meta":{new}"#)),
         })
     }
 }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{
     Span, SubjectMember,
+    input::{RESPONSES, STATE},
     member::{Members, Name, refuse_lookalike, take},
 };
 
@@ -92,10 +93,14 @@ pub(super) struct Params<'a> {
     pub(super) cursor: Option<&'a RawValue>,
     pub(super) meta: Option<&'a RawValue>,
     pub(super) arguments: Option<&'a RawValue>,
+    pub(super) task_id: Option<&'a RawValue>,
+    pub(super) state: Option<&'a RawValue>,
+    pub(super) responses: Option<&'a RawValue>,
     pub(super) last: Option<&'a RawValue>,
 }
 
-const PARAMS: &[&str] = &["name", "uri", "ref", "cursor", "_meta", "arguments"];
+const PARAMS: &[&str] =
+    &["name", "uri", "ref", "cursor", "_meta", "arguments", "taskId", STATE, RESPONSES];
 
 impl<'a> Params<'a> {
     pub(super) fn subject(
@@ -105,6 +110,7 @@ impl<'a> Params<'a> {
     ) -> Result<(Box<str>, Span), &'static str> {
         let raw = match member {
             SubjectMember::Name => self.name.ok_or("\"name\" is missing")?,
+            SubjectMember::Task => self.task_id.ok_or("\"taskId\" is missing")?,
             SubjectMember::Uri => self.uri.ok_or("\"uri\" is missing")?,
             SubjectMember::Reference => {
                 let raw = self.reference.ok_or("\"ref\" is missing")?;
@@ -142,6 +148,9 @@ impl<'de> Deserialize<'de> for ParamsShape<'de> {
                         "cursor" => take(&mut params.cursor, &name, value)?,
                         "_meta" => take(&mut params.meta, &name, value)?,
                         "arguments" => take(&mut params.arguments, &name, value)?,
+                        "taskId" => take(&mut params.task_id, &name, value)?,
+                        STATE => take(&mut params.state, &name, value)?,
+                        RESPONSES => take(&mut params.responses, &name, value)?,
                         other => refuse_lookalike::<A>(other, PARAMS)?,
                     }
                 }

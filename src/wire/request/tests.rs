@@ -13,7 +13,11 @@ fn request(text: &str) -> Request {
 }
 
 fn onward(text: &str, subject: Option<&str>, era: Era) -> String {
-    let bytes = request(text).onward(Onward { id: 7, subject, era });
+    asking(text, subject, era, Asks::default())
+}
+
+fn asking(text: &str, subject: Option<&str>, era: Era, asks: Asks<'_>) -> String {
+    let bytes = request(text).onward(Onward { id: 7, subject, era, asks });
     String::from_utf8(bytes.into()).expect("UTF-8")
 }
 
@@ -70,7 +74,9 @@ fn other_peoples_meta_goes_on_and_ours_stays() {
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"traceparent":"00-1","io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":1,"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{}},"tasks":{}},"com.example/x":{"k":[1.0]}}}}"#;
 
     let legacy = onward(call, None, Era::Legacy);
-    let modern = onward(call, None, Era::Modern);
+    let capabilities = request(call).meta().capabilities.clone();
+    let asks = Asks { capabilities: capabilities.as_deref(), ..Asks::default() };
+    let modern = asking(call, None, Era::Modern, asks);
 
     let kept = r#""traceparent":"00-1","com.example/x":{"k":[1.0]}}"#;
     assert!(legacy.contains(&format!(r#""_meta":{{{kept}"#)), "{legacy}");
@@ -130,7 +136,7 @@ fn tells_questions_from_notices_and_answers() {
     let answer = parse(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
 
     assert!(matches!(notice, Ok(Message::Notification(_))));
-    assert!(matches!(answer, Ok(Message::Answer)));
+    assert!(matches!(answer, Ok(Message::Answer(_))));
 }
 
 #[test]
@@ -139,4 +145,30 @@ fn reads_single_params_by_name() {
 
     assert_eq!(request.param::<serde_json::Value>("arguments"), Some(serde_json::json!({"n": 3})));
     assert_eq!(request.param::<String>("absent"), None);
+}
+
+#[test]
+fn progress_and_logs_are_asked_for_in_the_gateways_own_name() {
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"progressToken":"mine","x":1}}}"#;
+    let asks = Asks { progress: true, level: Some(Level::Warning), capabilities: None };
+
+    let legacy = asking(call, None, Era::Legacy, asks);
+    let modern = asking(call, None, Era::Modern, asks);
+
+    assert!(legacy.contains(r#""_meta":{"progressToken":7,"x":1}"#), "{legacy}");
+    assert!(modern.contains(r#""progressToken":7,"x":1}"#), "{modern}");
+    assert!(modern.contains(r#""io.modelcontextprotocol/logLevel":"warning""#), "{modern}");
+    assert!(!legacy.contains("mine") && !modern.contains("mine"));
+}
+
+#[test]
+fn members_are_added_wherever_there_is_room() {
+    for params in ["", r#","params":{}"#, r#","params":{"x":1}"#] {
+        let list = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list"{params}}}"#);
+
+        let more = request(&list).with_params(&[("requestState", "\"s\""), ("y", "[1.0]")]);
+
+        assert_eq!(more.state(), Some("s"));
+        assert_eq!(more.param::<Vec<f64>>("y"), Some(vec![1.0]));
+    }
 }
