@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     domain::{
         Actor, Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OrganizationId,
-        Prefixing, Secret, Server, ServerId, Slug, State, Timestamp,
+        Prefixing, Secret, Server, ServerId, Slug, State, Timestamp, Transport,
     },
     registry::{Directory, Error, Registry},
     upstream,
@@ -31,6 +31,9 @@ pub(crate) struct Form {
     /// What is shown there with every request.
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
+    /// How messages travel there; where nothing is said, that is found out.
+    #[serde(default, alias = "protocol")]
+    transport: Option<String>,
     /// The program that is it, alone or with its arguments.
     #[serde(default)]
     command: Option<Command>,
@@ -181,6 +184,7 @@ impl Form {
     }
 
     fn endpoint(self) -> Result<Endpoint, Error> {
+        let wanted = self.transport.as_deref().map(Wanted::read).transpose()?;
         match (self.url, self.command) {
             (Some(url), None) => {
                 if !self.args.is_empty() || !self.env.is_empty() || self.cwd.is_some() {
@@ -190,14 +194,18 @@ impl Form {
                     ));
                 }
                 let url: HttpUrl = url.parse().map_err(|source| Error::Url { source })?;
+                let transport = Wanted::at(wanted, &url)?;
                 for (name, value) in &self.headers {
                     check_header(name, value)?;
                 }
-                Ok(Endpoint::Http { url, headers: self.headers })
+                Ok(Endpoint::Http { url, headers: self.headers, transport })
             }
             (None, Some(command)) => {
                 if !self.headers.is_empty() {
                     return Err(wrong("headers", "headers belong to a url, not to a command"));
+                }
+                if !matches!(wanted, None | Some(Wanted::Stdio | Wanted::Remote(Transport::Auto))) {
+                    return Err(wrong("transport", "a command is spoken to over stdio"));
                 }
                 let (command, args) = words(command, self.args)?;
                 for name in self.env.keys() {
@@ -207,6 +215,48 @@ impl Form {
             }
             (None, None) => Err(wrong("url", "give either url or command")),
             (Some(_), Some(_)) => Err(wrong("url", "give either url or command, not both")),
+        }
+    }
+}
+
+/// A transport as people spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Remote(Transport),
+    Stdio,
+}
+
+impl Wanted {
+    fn read(text: &str) -> Result<Self, Error> {
+        Ok(match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Self::Remote(Transport::Auto),
+            "streamable_http" | "streamable-http" | "http" | "https" => {
+                Self::Remote(Transport::StreamableHttp)
+            }
+            "sse" => Self::Remote(Transport::Sse),
+            "websocket" | "ws" | "wss" => Self::Remote(Transport::Websocket),
+            "stdio" => Self::Stdio,
+            _ => {
+                let choices = "auto, streamable_http, sse, websocket and stdio";
+                return Err(wrong("transport", &format!("it is none of {choices}")));
+            }
+        })
+    }
+
+    /// The transport to a URL, whose scheme has a say in it.
+    fn at(wanted: Option<Self>, url: &HttpUrl) -> Result<Transport, Error> {
+        match (wanted.unwrap_or(Self::Remote(Transport::Auto)), url.is_websocket()) {
+            (Self::Stdio, _) => Err(wrong("transport", "stdio belongs to a command, not to a url")),
+            (Self::Remote(Transport::Auto | Transport::Websocket), true) => {
+                Ok(Transport::Websocket)
+            }
+            (Self::Remote(_), true) => {
+                Err(wrong("transport", "at a ws or wss url only websocket is spoken"))
+            }
+            (Self::Remote(Transport::Websocket), false) => {
+                Err(wrong("transport", "a websocket has a ws or wss url"))
+            }
+            (Self::Remote(transport), false) => Ok(transport),
         }
     }
 }
@@ -294,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn understands_every_spelling_of_a_transport() {
+        for (form, transport) in [
+            (json!({"url": "http://x/"}), "auto"),
+            (json!({"url": "http://x/", "transport": "auto"}), "auto"),
+            (json!({"url": "http://x/", "protocol": "https"}), "streamable_http"),
+            (json!({"url": "http://x/", "transport": "streamable_http"}), "streamable_http"),
+            (json!({"url": "http://x/", "protocol": "sse"}), "sse"),
+            (json!({"url": "ws://x/"}), "websocket"),
+            (json!({"url": "wss://x/", "transport": "websocket"}), "websocket"),
+            (json!({"command": "x", "transport": "stdio"}), "stdio"),
+        ] {
+            let mut form = form;
+            form["name"] = "a".into();
+            let server = check(form.clone()).unwrap_or_else(|error| panic!("{form}: {error}"));
+            assert_eq!(server.instances[0].endpoint.transport(), transport, "{form}");
+        }
+    }
+
+    #[test]
     fn names_what_is_wrong() {
         for (member, form) in [
             ("name", json!({"name": "A b", "url": "http://x/"})),
@@ -301,6 +370,11 @@ mod tests {
             ("url", json!({"name": "a", "url": "http://x/", "command": "x"})),
             ("url", json!({"name": "a", "url": "ftp://x/"})),
             ("url", json!({"name": "a", "url": "http://x/", "args": ["x"]})),
+            ("transport", json!({"name": "a", "url": "http://x/", "transport": "smoke"})),
+            ("transport", json!({"name": "a", "url": "http://x/", "transport": "stdio"})),
+            ("transport", json!({"name": "a", "url": "http://x/", "transport": "websocket"})),
+            ("transport", json!({"name": "a", "url": "ws://x/", "transport": "sse"})),
+            ("transport", json!({"name": "a", "command": "x", "transport": "sse"})),
             ("command", json!({"name": "a", "command": ""})),
             ("command", json!({"name": "a", "command": "a 'b"})),
             ("headers", json!({"name": "a", "url": "http://x/", "headers": {"Host": "y"}})),

@@ -1,10 +1,7 @@
-//! Messages over a child's pipes: one line each, many questions at once, answers in any order.
-//!
-//! <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports#stdio>
+//! Dialogues: messages both ways over one connection, many questions at once, answers in any order.
 
 use std::{
     collections::HashMap,
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,11 +9,9 @@ use std::{
     time::{Duration, Instant as Tick},
 };
 
-use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
@@ -24,32 +19,27 @@ use tracing::debug;
 
 use super::{
     Error, Exit,
-    error::Limit,
+    callers::Callers,
+    error::{End, Limit, Loss},
     handshake::{Line, Reply, Terms},
-    heard::{Heard, reply_to},
-    stderr::printable,
+    heard::Heard,
+    party::Ask,
 };
 use crate::{
     domain::Clock,
-    wire::{Answer, Era, Onward, Request},
+    wire::{Address, Answer, Era, Onward, Request, Unreadable},
 };
 
-/// How much is read at once.
-const CHUNK: usize = 64 * 1_024;
-/// How many bytes must be free to read into.
-const ROOM: usize = 8 * 1_024;
-/// How many messages are written at once.
-const BATCH: usize = 64;
 /// How many replies and cancellations may wait to be written beside the questions.
 const SPARE: usize = 256;
-/// How much of a line that is no message is logged.
-const NOISE: usize = 200;
-
-/// One child's messages.
+/// The messages of one connection.
 #[derive(Debug)]
 pub(super) struct Dialogue {
     waiting: Mutex<Waiting>,
     outbox: mpsc::Sender<Outgoing>,
+    callers: Callers,
+    /// What those who share the dialogue can be asked, as JSON.
+    capabilities: Arc<str>,
     last_id: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -58,7 +48,7 @@ pub(super) struct Dialogue {
 #[derive(Debug)]
 struct Waiting {
     by_id: HashMap<u64, Waiter>,
-    end: Option<Exit>,
+    end: Option<End>,
     last_used: Tick,
 }
 
@@ -67,6 +57,8 @@ struct Waiter {
     answer: oneshot::Sender<Result<Answer, Error>>,
     /// The question, until it is written.
     question: Option<Bytes>,
+    /// Whether it keeps nothing awake.
+    is_standing: bool,
 }
 
 /// What is to be written.
@@ -90,127 +82,85 @@ pub(super) enum GivingUp {
 /// A question to be put.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
-    pub(super) request: &'a Request,
-    pub(super) subject: Option<&'a str>,
+    pub(super) ask: Ask<'a>,
     pub(super) era: Era,
     pub(super) giving_up: GivingUp,
 }
 
 impl Dialogue {
     /// A dialogue that carries so many questions at once, and what is to be written in it.
-    pub(super) fn new(limit: usize, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<Outgoing>) {
+    pub(super) fn new(
+        limit: usize,
+        callers: Callers,
+        capabilities: Arc<str>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, mpsc::Receiver<Outgoing>) {
         let (outbox, outgoing) =
             mpsc::channel(limit.saturating_add(SPARE).min(Semaphore::MAX_PERMITS));
         let waiting = Waiting { by_id: HashMap::new(), end: None, last_used: clock.tick() };
         let waiting = Mutex::new(waiting);
-        (Self { waiting, outbox, last_id: AtomicU64::new(0), clock }, outgoing)
+        let last_id = AtomicU64::new(0);
+        (Self { waiting, outbox, callers, capabilities, last_id, clock }, outgoing)
     }
 
     /// Puts a question and waits for its answer.
-    pub(super) async fn ask(
-        &self,
-        question: Question<'_>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, Error> {
+        let Question { ask, era, .. } = question;
+        let deadline = ask.deadline;
         let limit = Limit::until(deadline);
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let onward = Onward { id, subject: question.subject, era: question.era };
+        let onward = Onward { id, subject: ask.address.subject, era, asks: ask.asks };
         let (answer, mut coming) = oneshot::channel();
-        let waiter = Waiter { answer, question: Some(question.request.onward(onward)) };
+        let waiter = Waiter {
+            answer,
+            question: Some(ask.request.onward(onward)),
+            is_standing: ask.is_standing,
+        };
+        let _entered = ask.ear.map(|ear| self.callers.enter(id, ear, &ask));
         let mut place = self.wait_for(id, waiter, question.giving_up)?;
         if self.outbox.try_send(Outgoing::Question(id)).is_err() {
             return Err(Error::Busy { limit: self.outbox.max_capacity() - SPARE });
         }
         match timeout_at(deadline, &mut coming).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Error::Crashed { exit: Exit::Stopped, was_delivered: true }),
+            Ok(Err(_)) => Err(Error::Lost { loss: Loss::Stopped, was_delivered: true }),
             Err(_) => Err(Error::TooSlow { limit, was_delivered: place.leave() }),
         }
     }
 
     fn wait_for(&self, id: u64, waiter: Waiter, giving_up: GivingUp) -> Result<Place<'_>, Error> {
         let mut waiting = self.waiting.lock();
-        if let Some(exit) = waiting.end {
-            return Err(Error::Crashed { exit, was_delivered: false });
+        if let Some(end) = waiting.end {
+            return Err(end.told(false));
         }
         waiting.by_id.insert(id, waiter);
         Ok(Place { dialogue: self, id, giving_up })
     }
 
-    /// Writes what is to be written, until the child reads no more.
-    pub(super) async fn write(
-        &self,
-        mut outgoing: mpsc::Receiver<Outgoing>,
-        mut stdin: impl AsyncWrite + Unpin,
-    ) -> io::Result<()> {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut lines = Vec::new();
-        while outgoing.recv_many(&mut batch, BATCH).await > 0 {
-            for message in batch.drain(..) {
-                if let Some(message) = self.take(message) {
-                    add_line(&mut lines, &message);
-                }
-                if lines.len() >= CHUNK {
-                    stdin.write_all(&lines).await?;
-                    lines = Vec::new();
-                }
+    /// What a message says, and whose question it is; nothing where nobody waits any more. From
+    /// here on the message counts as delivered.
+    pub(super) fn take(&self, outgoing: Outgoing) -> Option<(Bytes, Option<u64>)> {
+        match outgoing {
+            Outgoing::Word(bytes) => Some((bytes, None)),
+            Outgoing::Question(id) => {
+                let question = self.waiting.lock().by_id.get_mut(&id)?.question.take()?;
+                Some((question, Some(id)))
             }
-            stdin.write_all(&lines).await?;
-            lines.clear();
+        }
+    }
+
+    /// Takes in a message of the server; says why, where it is none.
+    pub(super) fn hear(&self, heard: Heard) -> Result<(), Unreadable> {
+        match heard {
+            Heard::Answer(answer) => self.hand_over(answer),
+            Heard::Question(question) => {
+                let outbox = self.outbox.clone();
+                self.callers.question(question, None, move |reply| say(&outbox, reply));
+            }
+            Heard::Word(word) => self.callers.word(&word, None),
+            Heard::Noise(reason) => return Err(reason),
         }
         Ok(())
-    }
-
-    fn take(&self, outgoing: Outgoing) -> Option<Bytes> {
-        match outgoing {
-            Outgoing::Word(bytes) => Some(bytes),
-            Outgoing::Question(id) => self.waiting.lock().by_id.get_mut(&id)?.question.take(),
-        }
-    }
-
-    /// Reads until the child closes its output, or writes a longer line than is taken.
-    pub(super) async fn read(
-        &self,
-        mut stdout: impl AsyncRead + Unpin,
-        limit: usize,
-    ) -> Option<Exit> {
-        let too_long = Some(Exit::LongLine { limit_bytes: limit });
-        let mut buffer = BytesMut::with_capacity(CHUNK);
-        let mut searched = 0;
-        loop {
-            while let Some(at) = memchr(b'\n', &buffer[searched..]) {
-                let line = buffer.split_to(searched + at + 1).freeze();
-                searched = 0;
-                if line.len() > limit {
-                    return too_long;
-                }
-                self.hear(&line.slice(..line.len() - 1));
-            }
-            searched = buffer.len();
-            if searched > limit {
-                return too_long;
-            }
-            buffer.reserve(ROOM);
-            match stdout.read_buf(&mut buffer).await {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return None,
-            }
-        }
-    }
-
-    fn hear(&self, line: &Bytes) {
-        if line.trim_ascii().is_empty() {
-            return;
-        }
-        match Heard::read(line) {
-            Heard::Answer(answer) => self.hand_over(answer),
-            Heard::Question(question) => self.say(reply_to(&question)),
-            Heard::Word => {}
-            Heard::Noise(reason) => {
-                let start = &line[..line.len().min(NOISE)];
-                debug!(%reason, "a line on standard output is no message: {}", printable(start));
-            }
-        }
     }
 
     fn hand_over(&self, answer: Answer) {
@@ -221,11 +171,35 @@ impl Dialogue {
         }
     }
 
-    /// Sends a reply or a notification. A child that reads nothing misses it.
-    pub(super) fn say(&self, word: Bytes) {
-        if self.outbox.try_send(Outgoing::Word(word)).is_err() {
-            debug!("the process does not read: a message to it was dropped");
+    /// Tells whoever waits for the answer to this question that there will be none.
+    pub(super) fn fail(&self, id: u64, error: Error) {
+        let waiter = self.waiting.lock().by_id.remove(&id);
+        if let Some(waiter) = waiter {
+            let _ = waiter.answer.send(Err(error));
         }
+    }
+
+    /// Ends the dialogue at a question that was refused unread: of all that were put, it is the one
+    /// that provably never ran.
+    pub(super) fn refuse(&self, id: u64, end: End) {
+        let waiter = {
+            let mut waiting = self.waiting.lock();
+            waiting.end.get_or_insert(end);
+            waiting.by_id.remove(&id)
+        };
+        if let Some(waiter) = waiter {
+            let _ = waiter.answer.send(Err(end.told(false)));
+        }
+    }
+
+    /// Sends a notification.
+    pub(super) fn say(&self, word: Bytes) {
+        say(&self.outbox, word);
+    }
+
+    /// Refuses what was asked when nobody called, and nobody called since.
+    pub(super) fn purge(&self) {
+        self.callers.purge();
     }
 
     /// Whether questions can be put.
@@ -234,12 +208,12 @@ impl Dialogue {
     }
 
     /// Ends the dialogue: whoever waits learns how.
-    pub(super) fn end(&self, exit: Exit) {
+    pub(super) fn end(&self, end: End) {
         let mut waiting = self.waiting.lock();
-        waiting.end.get_or_insert(exit);
+        waiting.end.get_or_insert(end);
         for (_, waiter) in waiting.by_id.drain() {
             let was_delivered = waiter.question.is_none();
-            let _ = waiter.answer.send(Err(Error::Crashed { exit, was_delivered }));
+            let _ = waiter.answer.send(Err(end.told(was_delivered)));
         }
     }
 
@@ -247,11 +221,11 @@ impl Dialogue {
     pub(super) fn close_if_idle(&self, idle: Duration) -> bool {
         let now = self.clock.tick();
         let mut waiting = self.waiting.lock();
-        let is_idle = waiting.by_id.is_empty()
+        let is_idle = waiting.by_id.values().all(|waiter| waiter.is_standing)
             && now.saturating_duration_since(waiting.last_used) >= idle
             && waiting.end.is_none();
         if is_idle {
-            waiting.end = Some(Exit::Stopped);
+            waiting.end = Some(End::Process(Exit::Stopped));
         }
         is_idle
     }
@@ -261,21 +235,32 @@ impl Line for Dialogue {
     // Some older servers never answer a method they do not know.
     const SILENCE_IS_AN_ANSWER: bool = true;
 
+    fn capabilities(&self) -> &str {
+        &self.capabilities
+    }
+
     async fn put(
         &self,
         terms: &Terms,
         request: &Request,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let question =
-            Question { request, subject: None, era: terms.era(), giving_up: GivingUp::Silently };
-        let answer = self.ask(question, deadline).await?;
+        let ask = Ask::plain(request, Address::default(), deadline);
+        let question = Question { ask, era: terms.era(), giving_up: GivingUp::Silently };
+        let answer = self.ask(question).await?;
         Ok(Reply { answer: Some(answer), refusal: None, session: None })
     }
 
     async fn tell(&self, _: &Terms, notification: Bytes, _: Instant) -> Result<(), Error> {
         self.say(notification);
         Ok(())
+    }
+}
+
+/// Sends a reply or a notification. A server that reads nothing misses it.
+fn say(outbox: &mpsc::Sender<Outgoing>, word: Bytes) {
+    if outbox.try_send(Outgoing::Word(word)).is_err() {
+        debug!("a server does not read: a message to it was dropped");
     }
 }
 
@@ -316,31 +301,4 @@ pub(super) fn cancellation(id: u64) -> Bytes {
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
     );
     text.into()
-}
-
-/// Adds a message as one line. A line break between the tokens of JSON is as good as a space.
-fn add_line(lines: &mut Vec<u8>, message: &[u8]) {
-    let mut rest = message;
-    while let Some(at) = memchr2(b'\n', b'\r', rest) {
-        lines.extend_from_slice(&rest[..at]);
-        lines.push(b' ');
-        rest = &rest[at + 1..];
-    }
-    lines.extend_from_slice(rest);
-    lines.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_one_line_however_it_was_written() {
-        let mut lines = Vec::new();
-
-        add_line(&mut lines, b"{\r\n \"id\":\n1}");
-        add_line(&mut lines, b"{}");
-
-        assert_eq!(lines, b"{   \"id\": 1}\n{}\n");
-    }
 }

@@ -44,6 +44,14 @@ pub(crate) enum Error {
         /// Whether the request may have reached it.
         was_delivered: bool,
     },
+    /// The connection that all its messages share ended while it was to answer.
+    #[error("its connection {loss}")]
+    Lost {
+        /// How it ended.
+        loss: Loss,
+        /// Whether the request may have reached it.
+        was_delivered: bool,
+    },
     /// Its process ends again and again, and is left alone for a while.
     #[error("its process keeps ending; the next start is in {retry_after_seconds} s")]
     BackingOff {
@@ -101,6 +109,12 @@ pub(crate) enum Error {
         /// How many may.
         limit: usize,
     },
+    /// As many clients have conversations of their own with it as may.
+    #[error("{limit} clients have sessions of their own with it, and no more are allowed")]
+    TooManySessions {
+        /// How many may.
+        limit: usize,
+    },
     /// The gateway has stopped speaking to it.
     #[error("the gateway has ended its connection to it")]
     Closed,
@@ -125,6 +139,12 @@ pub(crate) enum Oddity {
     /// Not even HTTP.
     #[error("it is not HTTP: {0}")]
     NotHttp(String),
+    /// Not even a WebSocket.
+    #[error("it opened no WebSocket: {0}")]
+    NotWebSocket(&'static str),
+    /// An event stream that does not say where messages go, or that sends them elsewhere.
+    #[error("its event stream {0}")]
+    Endpoint(&'static str),
     /// Not an answer at all.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -145,6 +165,12 @@ pub(crate) enum Oddity {
 impl Error {
     pub(super) fn unreachable(source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self::Unreachable { source: source.into().into() }
+    }
+
+    /// A call that reached its server, and took longer than it may.
+    pub(crate) fn too_slow(limit: std::time::Duration) -> Self {
+        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Self::TooSlow { limit: Limit { ms }, was_delivered: true }
     }
 
     pub(super) fn no_command(command: &str) -> Self {
@@ -185,7 +211,11 @@ impl Error {
     pub(crate) const fn is_about_the_server(&self) -> bool {
         !matches!(
             self,
-            Self::Busy { .. } | Self::Crowded { .. } | Self::Closed | Self::TooLarge { .. }
+            Self::Busy { .. }
+                | Self::Crowded { .. }
+                | Self::TooManySessions { .. }
+                | Self::Closed
+                | Self::TooLarge { .. }
         )
     }
 
@@ -193,9 +223,9 @@ impl Error {
     /// request be made again.
     pub(crate) const fn was_delivered(&self) -> bool {
         match self {
-            Self::TooSlow { was_delivered, .. } | Self::Crashed { was_delivered, .. } => {
-                *was_delivered
-            }
+            Self::TooSlow { was_delivered, .. }
+            | Self::Crashed { was_delivered, .. }
+            | Self::Lost { was_delivered, .. } => *was_delivered,
             Self::Broken { .. }
             | Self::NotMcp { .. }
             | Self::TooLarge { .. }
@@ -208,6 +238,7 @@ impl Error {
             | Self::Unopened(_)
             | Self::Busy { .. }
             | Self::Crowded { .. }
+            | Self::TooManySessions { .. }
             | Self::Closed
             | Self::Tls { .. } => false,
         }
@@ -236,9 +267,11 @@ impl Classify for Error {
             | Self::NotStarted { .. }
             | Self::Busy { .. }
             | Self::Crowded { .. }
+            | Self::TooManySessions { .. }
             | Self::Closed => Kind::Unavailable,
             Self::Broken { .. }
             | Self::Crashed { .. }
+            | Self::Lost { .. }
             | Self::NotMcp { .. }
             | Self::TooLarge { .. }
             | Self::Refused { .. }
@@ -304,6 +337,61 @@ impl fmt::Display for Exit {
                 write!(f, "wrote a line of more than {limit_bytes} bytes and was ended")
             }
             Self::Stopped => f.write_str("was stopped"),
+        }
+    }
+}
+
+/// How a connection ended that carries messages both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The server closed it.
+    Closed,
+    /// It broke.
+    Broken,
+    /// The server sent nothing for longer than a connection may be silent.
+    Silent,
+    /// The server sent a longer message than is taken.
+    LongMessage {
+        /// The longest that is taken.
+        limit_bytes: usize,
+    },
+    /// The server sent what does not belong there.
+    Garbled,
+    /// The server does not know it any more.
+    Forgotten,
+    /// The gateway closed it.
+    Stopped,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("was closed by it"),
+            Self::Broken => f.write_str("broke"),
+            Self::Silent => f.write_str("fell silent and was closed"),
+            Self::LongMessage { limit_bytes } => {
+                write!(f, "brought a message of more than {limit_bytes} bytes and was closed")
+            }
+            Self::Garbled => f.write_str("brought something unreadable and was closed"),
+            Self::Forgotten => f.write_str("is unknown to it now"),
+            Self::Stopped => f.write_str("was closed"),
+        }
+    }
+}
+
+/// How a dialogue ended: with the process it was led with, or with its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Process(Exit),
+    Connection(Loss),
+}
+
+impl End {
+    /// What it is to those who waited for an answer.
+    pub(super) const fn told(self, was_delivered: bool) -> Error {
+        match self {
+            Self::Process(exit) => Error::Crashed { exit, was_delivered },
+            Self::Connection(loss) => Error::Lost { loss, was_delivered },
         }
     }
 }

@@ -81,6 +81,9 @@ pub(super) trait Line {
     /// Whether a server that does not answer at all may be one of an older revision.
     const SILENCE_IS_AN_ANSWER: bool;
 
+    /// What the clients behind the line can be asked, as JSON.
+    fn capabilities(&self) -> &str;
+
     /// Puts a request and waits for what comes back.
     async fn put(
         &self,
@@ -111,6 +114,16 @@ impl Greeting {
     fn new(peer: Peer, terms: Terms) -> Self {
         Self { peer: Arc::new(peer), terms }
     }
+}
+
+/// How the opening of a conversation went that many wait for.
+#[derive(Debug, Clone)]
+pub(super) enum Greeted {
+    Well(Arc<Greeting>),
+    /// The first question of today's revision ended the connection. It is to be opened again and
+    /// spoken to as of old.
+    Fatally,
+    Failed(Error),
 }
 
 /// How much time there is for a handshake.
@@ -159,11 +172,36 @@ pub(super) async fn greet<L: Line>(
 async fn discover<L: Line>(line: &L, patience: Patience) -> Result<Found, Error> {
     let request = Request::make(&Method::Discover, "{}");
     let limit = patience.deadline.min(Instant::now() + patience.probe);
-    match line.put(&Terms::Stateless, &request, limit).await {
+    let mut reply = line.put(&Terms::Stateless, &request, limit).await;
+    if reply.as_ref().is_ok_and(wants_our_version) {
+        // It refuses the version it asks for: once is a misunderstanding.
+        reply = line.put(&Terms::Stateless, &request, limit).await;
+    }
+    match reply {
         Ok(reply) => judge(&reply),
         Err(Error::TooSlow { .. }) if L::SILENCE_IS_AN_ANSWER => Ok(Found::Silence),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a server refuses the version it is asked in, and names the very same.
+fn wants_our_version(reply: &Reply) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        data: Supported,
+    }
+    #[derive(serde::Deserialize)]
+    struct Supported {
+        supported: Vec<String>,
+    }
+    if reply.error_code() != Some(i64::from(UNSUPPORTED_VERSION)) {
+        return false;
+    }
+    let error = reply.answer.as_ref().and_then(Answer::error);
+    let refusal = error.and_then(|raw| serde_json::from_str::<Refusal>(raw.get()).ok());
+    refusal.is_some_and(|refusal| {
+        refusal.data.supported.iter().any(|version| version == Revision::NEWEST.as_str())
+    })
 }
 
 /// Tells the era from what came back for the first question. It must not depend on one code:
@@ -187,7 +225,8 @@ fn judge(reply: &Reply) -> Result<Found, Error> {
 async fn initialize<L: Line>(line: &L, deadline: Instant) -> Result<Greeting, Error> {
     let version = Revision::NEWEST_LEGACY;
     let params = format!(
-        r#"{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{IMPLEMENTATION}}}"#
+        r#"{{"protocolVersion":"{version}","capabilities":{},"clientInfo":{IMPLEMENTATION}}}"#,
+        line.capabilities()
     );
     let request = Request::make(&Method::Initialize, &params);
     let reply = line.put(&Terms::Opening, &request, deadline).await?;
@@ -219,6 +258,8 @@ pub(super) fn breaks_terms(terms: &Terms, reply: &Reply) -> bool {
             code.is_none()
         }
         (Terms::Session { id, .. }, StatusCode::NOT_FOUND) => id.is_some() || code.is_none(),
+        // Whoever is there now speaks another transport.
+        (Terms::Session { .. }, StatusCode::METHOD_NOT_ALLOWED) => code.is_none(),
         (Terms::Session { .. }, StatusCode::BAD_REQUEST) => {
             code == Some(i64::from(MISMATCH)) || (is_before_handshake && speaks_of_session(reply))
         }

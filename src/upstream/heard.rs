@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::wire::{Answer, Message, Method, Request, Unreadable};
+use crate::wire::{Answer, Message, Request, Unreadable};
 
 /// A message from a server.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(super) enum Heard {
     /// A question to the gateway as its client.
     Question(Request),
     /// A notification.
-    Word,
+    Word(Request),
     /// Nothing of MCP.
     Noise(Unreadable),
 }
@@ -27,22 +27,22 @@ impl Heard {
         };
         match Message::parse(bytes) {
             Ok(Message::Request(request)) => Self::Question(request),
-            Ok(Message::Notification(_)) => Self::Word,
-            Ok(Message::Answer) | Err(_) => Self::Noise(unreadable),
+            Ok(Message::Notification(word)) => Self::Word(word),
+            Ok(Message::Answer(_)) | Err(_) => Self::Noise(unreadable),
         }
     }
 }
 
-/// The gateway's answer to a server's question: it is there, and offers nothing that is asked for.
-pub(super) fn reply_to(question: &Request) -> Bytes {
+/// The answer that says that the gateway is there.
+pub(super) fn pong(question: &Request) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, question.id()).into()
+}
+
+/// The answer that something asked is not to be had.
+pub(super) fn refusal(question: &Request, code: i32, message: &str) -> Bytes {
     let id = question.id();
-    let reply = match question.method() {
-        Method::Ping => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
-        _ => format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"this client does not offer that"}}}}"#
-        ),
-    };
-    reply.into()
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#)
+        .into()
 }
 
 #[cfg(test)]
@@ -62,21 +62,18 @@ mod tests {
 
         assert!(matches!(answer, Heard::Answer(_)), "{answer:?}");
         assert!(matches!(question, Heard::Question(_)), "{question:?}");
-        assert!(matches!(word, Heard::Word), "{word:?}");
+        assert!(matches!(word, Heard::Word(_)), "{word:?}");
         assert!(matches!(noise, Heard::Noise(Unreadable::NotJson(_))), "{noise:?}");
     }
 
     #[test]
-    fn answers_pings_and_refuses_the_rest() {
-        let reply = |text| match read(text) {
-            Heard::Question(question) => reply_to(&question),
-            other => panic!("{other:?}"),
+    fn answers_under_the_id_the_server_gave() {
+        let Heard::Question(asked) = read(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#) else {
+            panic!("no question")
         };
 
-        let pong = reply(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#);
-        let refusal = reply(r#"{"jsonrpc":"2.0","id":7,"method":"roots/list"}"#);
-
-        assert_eq!(pong, r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
-        assert!(refusal.starts_with(br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601"#));
+        assert_eq!(pong(&asked), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+        let refusal = refusal(&asked, -32_601, "no");
+        assert_eq!(refusal, r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601,"message":"no"}}"#);
     }
 }

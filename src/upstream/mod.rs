@@ -1,43 +1,60 @@
-//! How to speak to one instance: over HTTP or to a child process, in today's revision or an older
+//! How to speak to one instance: at a URL or to a child process, in today's revision or an older
 //! one. Whoever asks here speaks today's dialect and need not know which it is.
 //!
 //! Everything has a limit: time, size, how much at once. What a server does wrong becomes an
 //! [`Error`] for those who asked it, and for nobody else.
 
 mod backoff;
+mod callers;
 mod child;
 mod dialogue;
 mod error;
+mod execute;
 mod handshake;
 mod heard;
 mod http;
+mod lines;
+mod link;
+mod own;
+mod party;
 mod peer;
 mod pool;
+mod probe;
 mod settings;
 mod stderr;
 mod stdio;
+mod task;
 #[cfg(test)]
 mod tests;
+mod view;
 mod warden;
+mod watch;
+mod way;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{select, time::Instant};
+use tokio::{select, sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::pool::Pool;
 pub use self::warden::warden;
 pub(crate) use self::{
+    callers::{Ear, MidCall, News, Question},
     child::Environment,
     error::{Error, Exit},
+    execute::Run,
     http::may_be_shown,
+    party::{Ask, Party},
     peer::{Capabilities, Peer},
     settings::Settings,
     stdio::ChildView,
+    task::with_tasks,
+    view::ConversationView,
+    watch::{ByOwner, Wanted},
 };
 use crate::{
-    domain::{Clock, Endpoint, Instance, InstanceId},
-    wire::{Address, Answer, Request},
+    domain::{Clock, Endpoint, Instance, InstanceId, Transport},
+    wire::Answer,
 };
 
 /// How often processes are looked at that nobody may need any more.
@@ -62,14 +79,18 @@ impl Upstream {
     }
 
     /// Asks one instance. What the instance is, is asked with [`Self::describe`].
-    pub(crate) async fn ask(
-        &self,
-        instance: &Instance,
-        request: &Request,
-        address: Address<'_>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
-        self.0.connection(instance)?.ask(request, address, deadline).await
+    pub(crate) async fn ask(&self, instance: &Instance, ask: Ask<'_>) -> Result<Answer, Error> {
+        self.0.connection(instance)?.ask(ask).await
+    }
+
+    /// Ends the conversations that servers had with a client that is gone.
+    pub(crate) fn leave(&self, owner: &str) {
+        self.0.leave(owner);
+    }
+
+    /// Tells what servers say that is not about a call: that their lists or resources changed.
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.news()
     }
 
     /// What the instance says of itself: asked once and remembered.
@@ -84,6 +105,23 @@ impl Upstream {
     /// What the instance said of itself, if it was asked.
     pub(crate) fn peer(&self, instance: &InstanceId) -> Option<Arc<Peer>> {
         self.0.known(instance)?.peer()
+    }
+
+    /// The name of the transport to the instance: the one that was found, where one was.
+    pub(crate) fn transport(&self, instance: &Instance) -> &'static str {
+        let found = self.0.known(&instance.id).and_then(|connection| connection.transport());
+        found.map_or(instance.endpoint.transport(), Transport::as_str)
+    }
+
+    /// Has the instance tell of what is wanted, and of nothing else.
+    pub(crate) fn watch(&self, instance: &Instance, wanted: &Wanted, by_owner: ByOwner) {
+        let is_known = self.0.known(&instance.id).is_some();
+        if !is_known && *wanted == Wanted::default() {
+            return;
+        }
+        if let Ok(connection) = self.0.connection(instance) {
+            connection.watch(wanted, by_owner);
+        }
     }
 
     /// Whether the instance is a process that does not run: not started yet, stopped, or crashed.

@@ -48,13 +48,23 @@ pub(crate) struct Capabilities {
     pub(crate) resources: bool,
     /// Completion of arguments.
     pub(crate) completions: bool,
+    /// Log messages.
+    pub(crate) logging: bool,
+    /// Word of changes of single resources.
+    pub(crate) subscribe: bool,
 }
 
 impl Peer {
     /// A stateless server that does not say what it offers. Asking will tell.
     pub(super) const fn untold() -> Self {
-        let capabilities =
-            Capabilities { tools: true, prompts: true, resources: true, completions: true };
+        let capabilities = Capabilities {
+            tools: true,
+            prompts: true,
+            resources: true,
+            completions: true,
+            logging: true,
+            subscribe: true,
+        };
         Self {
             era: Era::Modern,
             revision: Revision::NEWEST,
@@ -110,8 +120,15 @@ struct SaidMeta {
 struct SaidCapabilities {
     tools: Option<IgnoredAny>,
     prompts: Option<IgnoredAny>,
-    resources: Option<IgnoredAny>,
+    resources: Option<SaidResources>,
     completions: Option<IgnoredAny>,
+    logging: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+struct SaidResources {
+    #[serde(default)]
+    subscribe: bool,
 }
 
 impl Said {
@@ -122,6 +139,8 @@ impl Said {
             prompts: said.prompts.is_some(),
             resources: said.resources.is_some(),
             completions: said.completions.is_some(),
+            logging: said.logging.is_some(),
+            subscribe: said.resources.is_some_and(|resources| resources.subscribe),
         };
         let server_info = self.server_info.or(self.meta.and_then(|meta| meta.server_info));
         let cut_info = |info: ServerInfo| ServerInfo {

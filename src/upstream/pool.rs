@@ -4,28 +4,45 @@
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use parking_lot::RwLock;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, broadcast},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ChildView, Environment, Error, Peer, Settings,
-    child::{Nursery, Program},
+    ChildView, ConversationView, Environment, Error, News, Party, Peer, Settings,
+    callers::Board,
+    child::{Child, Nursery, Pipes, Program},
     error::Limit,
-    http::{self, Http, client},
+    http::{self, Http, Site, client},
+    link::{self, Carrier, Link},
+    own::Own,
+    party::Ask,
+    probe::Probed,
     stdio::{self, Stdio},
+    task::needs_tasks,
+    watch::Watch,
+    way::Way,
 };
 use crate::{
-    domain::{Clock, Endpoint, Instance, InstanceId},
-    wire::{Address, Answer, Request},
+    domain::{Clock, Endpoint, Instance, InstanceId, Transport},
+    wire::{Answer, Era},
 };
 
 /// How many retired instances are remembered; an id is never used again.
 const RETIRED: usize = 1_024;
+
+/// How much word of servers is kept for whoever is slow to hear it.
+const NEWS: usize = 1_024;
 
 /// All connections.
 #[derive(Debug)]
@@ -63,14 +80,13 @@ pub(super) struct Connection {
     endpoint: Endpoint,
     places: Semaphore,
     limit: usize,
+    /// The conversation that all share who need none of their own.
     way: Way,
-}
-
-/// How an instance is reached.
-#[derive(Debug)]
-enum Way {
-    Http(Arc<Http>),
-    Stdio(Arc<Stdio>),
+    /// Whether it turned out to speak no older revision.
+    is_modern_only: AtomicBool,
+    own: Own,
+    pub(super) watch: Watch,
+    tasks: TaskTracker,
 }
 
 impl Pool {
@@ -85,10 +101,16 @@ impl Pool {
         let nursery = Arc::new(Nursery::new(&settings, warden, folder, environment));
         let client = client(&settings)?;
         let settings = Arc::new(settings);
+        let board = Board::new(NEWS);
         Ok(Self {
             connections: RwLock::default(),
-            http: http::Ground { client, settings: Arc::clone(&settings), tasks: tasks.clone() },
-            stdio: stdio::Ground { nursery, settings, clock, tasks },
+            http: http::Ground {
+                client,
+                settings: Arc::clone(&settings),
+                tasks: tasks.clone(),
+                board: board.clone(),
+            },
+            stdio: stdio::Ground { nursery, settings, clock, tasks, board },
         })
     }
 
@@ -116,8 +138,8 @@ impl Pool {
 
     fn connect(&self, instance: &Instance) -> Connection {
         let way = match &instance.endpoint {
-            Endpoint::Http { url, headers } => {
-                Way::Http(Arc::new(Http::new(self.http.clone(), url, headers)))
+            Endpoint::Http { url, headers, transport } => {
+                self.remote(instance.id, Site::new(url, headers), *transport)
             }
             Endpoint::Stdio { command, args, env, cwd } => {
                 let program = Program {
@@ -131,7 +153,39 @@ impl Pool {
         };
         let limit = self.http.settings.in_flight_per_instance.min(Semaphore::MAX_PERMITS);
         let endpoint = instance.endpoint.clone();
-        Connection { endpoint, places: Semaphore::new(limit), limit, way }
+        let places = Semaphore::new(limit);
+        let own = Own::new(&self.stdio);
+        let (watch, tasks) = (Watch::default(), self.http.tasks.clone());
+        let is_modern_only = AtomicBool::new(false);
+        Connection { endpoint, places, limit, way, is_modern_only, own, watch, tasks }
+    }
+
+    fn remote(&self, id: InstanceId, site: Site, transport: Transport) -> Way {
+        let http = |site| Http::new(id, self.http.clone(), site);
+        let link = |carrier, site| {
+            let clock = Arc::clone(&self.stdio.clock);
+            Link::new(id, carrier, site, link::Ground { http: self.http.clone(), clock })
+        };
+        match transport {
+            Transport::Auto => {
+                Way::Probed(Arc::new(Probed::new(http(site.clone()), link(Carrier::Sse, site))))
+            }
+            Transport::StreamableHttp => Way::Http(Arc::new(http(site))),
+            Transport::Sse => Way::Link(Arc::new(link(Carrier::Sse, site))),
+            Transport::Websocket => Way::Link(Arc::new(link(Carrier::Websocket, site))),
+        }
+    }
+
+    /// Starts a program that is no server.
+    pub(super) fn start(&self, program: &Program) -> Result<(Child, Pipes), Error> {
+        self.stdio.nursery.start(program)
+    }
+
+    /// Every process, and every conversation of a single client.
+    pub(super) fn conversations(&self) -> Vec<ConversationView> {
+        let connections = self.connections.read();
+        let each = connections.by_instance.iter();
+        each.flat_map(|(instance, connection)| connection.conversations(*instance)).collect()
     }
 
     /// The connection to an instance, if there is one.
@@ -141,10 +195,21 @@ impl Pool {
 
     pub(super) fn sleep_if_idle(&self) {
         for connection in self.connections.read().by_instance.values() {
-            if let Way::Stdio(stdio) = &connection.way {
-                stdio.sleep_if_idle();
-            }
+            connection.way.rest();
+            connection.own.rest();
         }
+    }
+
+    /// Ends the conversations of a client that is gone, with all instances.
+    pub(super) fn leave(&self, owner: &str) {
+        for connection in self.connections.read().by_instance.values() {
+            connection.leave(owner);
+        }
+    }
+
+    /// Tells what servers say that is not about a call.
+    pub(super) fn news(&self) -> broadcast::Receiver<News> {
+        self.http.board.subscribe()
     }
 
     /// Ends the connection to an instance.
@@ -169,56 +234,113 @@ impl Pool {
 }
 
 impl Connection {
-    pub(super) async fn ask(
-        &self,
-        request: &Request,
-        address: Address<'_>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
+    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
         let busy = |_| Error::Busy { limit: self.limit };
         let _place = self.places.try_acquire().map_err(busy)?;
-        let limit = Limit::until(deadline);
-        let outcome = match &self.way {
-            Way::Http(http) => http.ask(request, address, deadline).await,
-            Way::Stdio(stdio) => stdio.ask(request, address.subject, deadline).await,
+        let limit = Limit::until(ask.deadline);
+        let outcome = match ask.party.filter(|party| party.needs_own()) {
+            None => self.way.ask_or_wait(ask).await,
+            // Boxed, because few calls come here and all would carry its size.
+            Some(party) => Box::pin(self.ask_for(party, ask)).await,
         };
-        outcome.map_err(|error| error.by(deadline, limit))
+        outcome.map_err(|error| error.by(ask.deadline, limit))
+    }
+
+    /// Asks for a client that a server of an older revision must know by itself.
+    async fn ask_for(&self, party: &Party, ask: Ask<'_>) -> Result<Answer, Error> {
+        let peer = self.way.describe(ask.deadline).await?;
+        let is_modern = peer.era == Era::Modern;
+        if is_modern && (party.era == Era::Modern || self.is_modern_only.load(Ordering::Relaxed)) {
+            return self.way.ask_or_wait(ask).await;
+        }
+        let conversation = self.own.with(party, &self.way)?;
+        let own = match conversation.way().describe(ask.deadline).await {
+            Ok(own) if own.era == Era::Legacy || !is_modern => own,
+            Err(error) if !is_modern => return Err(error),
+            _ => {
+                self.is_modern_only.store(true, Ordering::Relaxed);
+                return self.way.ask_or_wait(ask).await;
+            }
+        };
+        if let Some(level) = party.level.filter(|_| own.capabilities.logging) {
+            conversation.set_level(level, ask.deadline).await?;
+        }
+        if own.era == Era::Legacy {
+            conversation.subscribe_to(self.watch.of(&party.owner), ask.deadline).await;
+        }
+        let answer = conversation.way().ask_or_wait(ask).await?;
+        if is_modern && needs_tasks(&answer) {
+            // What it does only as a task, it does only for those of today's revision.
+            return self.way.ask_or_wait(ask).await;
+        }
+        Ok(answer)
+    }
+
+    fn conversations(&self, instance: InstanceId) -> Vec<ConversationView> {
+        let mut all = self.own.views(instance);
+        let in_flight = self.limit - self.places.available_permits().min(self.limit);
+        let in_own: usize = all.iter().map(|one| one.in_flight).sum();
+        if let Some(child) = self.way.process() {
+            let in_flight = in_flight.saturating_sub(in_own);
+            let shared = ConversationView { instance, owner: None, in_flight, child: Some(child) };
+            all.insert(0, shared);
+        }
+        all
+    }
+
+    /// The conversation that all share.
+    pub(super) const fn way(&self) -> &Way {
+        &self.way
+    }
+
+    pub(super) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Ends the conversations of a client that is gone.
+    pub(super) fn leave(&self, owner: &str) {
+        self.own.leave(owner);
     }
 
     pub(super) async fn describe(&self, deadline: Instant) -> Result<Arc<Peer>, Error> {
         let limit = Limit::until(deadline);
-        let outcome = match &self.way {
-            Way::Http(http) => http.describe(deadline).await,
-            Way::Stdio(stdio) => stdio.describe(deadline).await,
-        };
+        let outcome = self.way.describe(deadline).await;
         outcome.map_err(|error| error.by(deadline, limit))
     }
 
     pub(super) fn peer(&self) -> Option<Arc<Peer>> {
         match &self.way {
+            Way::Probed(probed) => probed.peer(),
             Way::Http(http) => http.peer(),
+            Way::Link(link) => link.peer(),
             Way::Stdio(stdio) => stdio.peer(),
+        }
+    }
+
+    /// The transport to it, where that had to be found out and was.
+    pub(super) fn transport(&self) -> Option<Transport> {
+        match &self.way {
+            Way::Probed(probed) => Some(probed.transport()),
+            Way::Http(_) | Way::Link(_) | Way::Stdio(_) => None,
         }
     }
 
     pub(super) fn child(&self) -> Option<ChildView> {
         match &self.way {
-            Way::Http(_) => None,
             Way::Stdio(stdio) => Some(stdio.view()),
+            Way::Probed(_) | Way::Http(_) | Way::Link(_) => None,
         }
     }
 
     pub(super) fn is_asleep(&self) -> bool {
         match &self.way {
-            Way::Http(_) => false,
             Way::Stdio(stdio) => stdio.is_asleep(),
+            Way::Probed(_) | Way::Http(_) | Way::Link(_) => false,
         }
     }
 
     async fn close(&self) {
-        match &self.way {
-            Way::Http(http) => http.close().await,
-            Way::Stdio(stdio) => stdio.close().await,
-        }
+        self.watch.end();
+        join(self.way.close(), self.own.close()).await;
     }
 }

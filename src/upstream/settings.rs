@@ -10,17 +10,18 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Settings {
     /// How long a connection may take to open, its TLS handshake included, in milliseconds.
     pub(crate) connect_ms: u64,
-    /// How long a server may take to say which revision it speaks, in milliseconds. A child
-    /// process that stays silent so long is taken for one of an older revision.
+    /// How long a server may take to say which revision it speaks, in milliseconds. One that stays
+    /// silent so long on a connection of its own is taken for one of an older revision.
     pub(crate) probe_ms: u64,
-    /// How long a child process may take until it can be asked, in milliseconds. Package runners
-    /// download on their first start.
+    /// How long a child process, or a connection that stays open, may take until it can be asked,
+    /// in milliseconds. Package runners download on their first start.
     pub(crate) start_ms: u64,
     /// How many idle connections are kept for each host.
     pub(crate) pool_idle_per_host: usize,
     /// How long an idle connection is kept, in seconds.
     pub(crate) pool_idle_seconds: u64,
-    /// The longest answer over HTTP, in bytes; of a stream, its longest event.
+    /// The longest answer over HTTP, in bytes; of a stream, its longest event; of a WebSocket, its
+    /// longest message.
     pub(crate) answer_bytes: usize,
     /// The longest head of an HTTP answer, in bytes. At least 8192.
     pub(crate) header_bytes: usize,
@@ -34,6 +35,11 @@ pub(crate) struct Settings {
     pub(crate) stderr_lines_per_second: u32,
     /// How many calls an instance carries at once.
     pub(crate) in_flight_per_instance: usize,
+    /// How many clients may have a conversation of their own with an instance of an older
+    /// revision.
+    pub(crate) own_per_instance: usize,
+    /// How many of these may belong to one principal.
+    pub(crate) own_per_principal: usize,
     /// How many child processes run at once.
     pub(crate) children: usize,
     /// After how long without calls a child process is stopped, in seconds.
@@ -66,7 +72,9 @@ impl Default for Settings {
             stderr_line_bytes: 4 * 1_024,
             stderr_lines_per_second: 100,
             in_flight_per_instance: 2_000,
-            children: 32,
+            own_per_instance: 1_000,
+            own_per_principal: 200,
+            children: 128,
             idle_seconds: 600,
             rest_seconds: 1,
             longest_rest_seconds: 60,

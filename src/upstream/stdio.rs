@@ -15,15 +15,18 @@ use tracing::{info, warn};
 use super::{
     Error, Exit, Peer, Settings,
     backoff::Backoff,
+    callers::{Board, Callers},
     child::{Child, Nursery, Pipes, Program},
     dialogue::{Dialogue, GivingUp, Outgoing, Question},
-    error::Limit,
-    handshake::{self, Greeting, Patience},
+    error::{End, Limit},
+    handshake::{self, Greeted, Greeting, Patience},
+    lines,
+    party::{Ask, Guest},
     stderr::LastWords,
 };
 use crate::{
     domain::{Clock, InstanceId, Timestamp},
-    wire::{Answer, Era, Request},
+    wire::{Answer, Era},
 };
 
 /// How long a process may take to end once nobody speaks to it, before it is asked to.
@@ -38,6 +41,7 @@ pub(super) struct Ground {
     pub(super) settings: Arc<Settings>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: TaskTracker,
+    pub(super) board: Board,
 }
 
 /// An instance that is a child process.
@@ -46,6 +50,8 @@ pub(super) struct Stdio {
     id: InstanceId,
     program: Program,
     ground: Ground,
+    /// What its one client can be asked, as JSON; none where all share it.
+    own: Option<Guest>,
     state: Mutex<State>,
     last_words: LastWords,
 }
@@ -71,16 +77,6 @@ struct Life {
     began: Timestamp,
 }
 
-/// How the opening of the conversation went.
-#[derive(Debug, Clone)]
-enum Greeted {
-    Well(Arc<Greeting>),
-    /// The first question of today's revision ended the process. It is to be started again and
-    /// spoken to as of old.
-    Fatally,
-    Failed(Error),
-}
-
 /// What is known of a child process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChildView {
@@ -97,26 +93,46 @@ pub(crate) struct ChildView {
 impl Stdio {
     pub(super) fn new(id: InstanceId, program: Program, ground: Ground) -> Self {
         let last_words = LastWords::default();
-        Self { id, program, ground, state: Mutex::default(), last_words }
+        Self { id, program, ground, own: None, state: Mutex::default(), last_words }
+    }
+
+    /// Another process of the same program, for one client alone.
+    pub(super) fn for_one(&self, guest: Guest) -> Self {
+        let own = Self::new(self.id, self.program.clone(), self.ground.clone());
+        let state = State { era: Some(Era::Legacy), ..State::default() };
+        Self { own: Some(guest), state: Mutex::new(state), ..own }
+    }
+
+    pub(super) const fn tasks(&self) -> &TaskTracker {
+        &self.ground.tasks
     }
 
     /// Puts a question and waits for its answer.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        request: &Request,
-        subject: Option<&str>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
+    pub(super) async fn ask(self: &Arc<Self>, ask: Ask<'_>) -> Result<Answer, Error> {
         let mut has_tried = false;
         loop {
-            let (life, greeting) = self.awake(deadline).await?;
+            let (life, greeting) = self.awake(ask.deadline).await?;
             let era = greeting.terms.era();
-            let question = Question { request, subject, era, giving_up: GivingUp::Cancels };
-            match life.dialogue.ask(question, deadline).await {
+            let question = Question { ask, era, giving_up: GivingUp::Cancels };
+            match life.dialogue.ask(question).await {
                 // It was about to end, and the question never reached it.
                 Err(Error::Crashed { was_delivered: false, .. }) if !has_tried => has_tried = true,
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Starts the process where it does not run.
+    pub(super) async fn wake(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        self.awake(deadline).await.map(drop)
+    }
+
+    /// Ends the process that runs now. It is gone when this returns; the next call starts another.
+    pub(super) async fn stop(&self) {
+        let life = self.state.lock().life.clone();
+        if let Some(life) = life {
+            life.stop.cancel();
+            life.ended.cancelled().await;
         }
     }
 
@@ -150,6 +166,7 @@ impl Stdio {
     pub(super) fn sleep_if_idle(&self) {
         let life = self.state.lock().life.clone();
         let Some(life) = life else { return };
+        life.dialogue.purge();
         if life.dialogue.close_if_idle(self.ground.settings.idle()) {
             info!(instance = %self.id, "its process is stopped: nobody called it for a while");
             life.stop.cancel();
@@ -206,7 +223,11 @@ impl Stdio {
         let (child, pipes) = ground.nursery.start(&self.program)?;
         state.backoff.started(now);
         let limit = ground.settings.in_flight_per_instance;
-        let (dialogue, outgoing) = Dialogue::new(limit, Arc::clone(&ground.clock));
+        let callers = Callers::new(self.id, self.own.as_ref(), ground.board.clone());
+        let capabilities =
+            self.own.as_ref().map_or_else(|| "{}".into(), |own| own.capabilities.clone());
+        let clock = Arc::clone(&ground.clock);
+        let (dialogue, outgoing) = Dialogue::new(limit, callers, capabilities, clock);
         let life = Arc::new(Life {
             dialogue,
             greeted: SetOnce::new(),
@@ -238,8 +259,8 @@ impl Stdio {
             listener.last_words.listen(stderr, listener.id, settings).await;
         });
         let ending = {
-            let reading = life.dialogue.read(stdout, self.ground.settings.line_bytes);
-            let writing = life.dialogue.write(outgoing, stdin);
+            let reading = lines::read(&life.dialogue, stdout, self.ground.settings.line_bytes);
+            let writing = lines::write(&life.dialogue, outgoing, stdin);
             life.talk(&mut child, reading, writing, self.greet(&life, era)).await
         };
         let grace = match ending {
@@ -293,7 +314,7 @@ impl Stdio {
         self.remember(life, exit, &greeted);
         // Where it was greeted before, it stays so.
         let _ = life.greeted.set(greeted);
-        life.dialogue.end(exit);
+        life.dialogue.end(End::Process(exit));
     }
 
     fn remember(&self, life: &Arc<Life>, exit: Exit, greeted: &Greeted) {

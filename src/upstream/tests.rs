@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     domain::{FixedClock, Secret, SystemClock},
-    wire::{Address, Era, Method},
+    wire::{Address, Era, Method, Request},
 };
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/stdio_server.py");
@@ -43,7 +43,7 @@ impl House {
         let params = json!({"name": format!("x__{tool}"), "arguments": arguments}).to_string();
         let request = Request::make(&Method::ToolsCall, &params);
         let address = Address { subject: Some(tool), params: &[] };
-        let answer = self.upstream.ask(instance, &request, address, within(ms)).await?;
+        let answer = self.upstream.ask(instance, Ask::plain(&request, address, within(ms))).await?;
         let result: Value =
             serde_json::from_str(answer.result().expect("a result").get()).expect("parsed before");
         let text = result["content"][0]["text"].as_str().expect("text");

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::domain::{
     Actor, Change, Endpoint, FixedClock, Instance, InstanceId, NamespaceId, Noun, OrganizationId,
-    Secret, Server, ServerId, State, Timestamp,
+    Secret, Server, ServerId, State, Timestamp, Transport,
 };
 
 fn me() -> &'static Actor {
@@ -48,7 +48,7 @@ fn server(name: &str) -> Server {
         timeout_seconds: None,
         instances: vec![Instance {
             id: InstanceId::fresh(),
-            endpoint: Endpoint::Http { url, headers },
+            endpoint: Endpoint::Http { url, headers, transport: Transport::Auto },
         }],
         created_at: Timestamp::from_ms(1),
         updated_at: Timestamp::from_ms(1),

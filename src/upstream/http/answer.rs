@@ -21,7 +21,7 @@ const DRAIN: Duration = Duration::from_millis(250);
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// As one JSON text.
     Json,
     /// As an event in a stream.
@@ -30,7 +30,7 @@ pub(super) enum Form {
 
 impl Form {
     /// Tells the form from an answer's headers.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let said = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
         if let Some(encoding) = said(header::CONTENT_ENCODING)
             && !encoding.trim().eq_ignore_ascii_case("identity")
@@ -55,7 +55,7 @@ pub(super) fn broken(error: hyper::Error) -> Error {
 }
 
 /// A whole body, up to so many bytes.
-pub(super) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Error> {
+pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Error> {
     let too_large = Error::TooLarge { limit_bytes: limit };
     let announced = body.size_hint().lower();
     if usize::try_from(announced).is_ok_and(|announced| announced > limit) {
@@ -91,7 +91,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
 }
 
 /// The messages of an event stream.
-pub(super) struct Messages {
+pub(crate) struct Messages {
     body: Incoming,
     decoder: SseDecoder,
     ready: VecDeque<Event>,
@@ -100,24 +100,48 @@ pub(super) struct Messages {
 
 impl Messages {
     /// Reads a stream whose events have up to so many bytes.
-    pub(super) fn new(body: Incoming, limit: usize) -> Self {
+    pub(crate) fn new(body: Incoming, limit: usize) -> Self {
         Self { body, decoder: SseDecoder::new(limit), ready: VecDeque::new(), limit }
     }
 
     /// The next message, or none at the end of the stream.
-    pub(super) async fn next(&mut self) -> Result<Option<Heard>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Heard>, Error> {
+        while let Some(event) = self.next_event().await? {
+            let is_message = event.kind.is_empty() || event.kind == "message";
+            if is_message && !event.data.is_empty() {
+                return Ok(Some(Heard::read(&event.data)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next event, of whatever kind.
+    pub(crate) async fn next_event(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                let is_message = event.kind.is_empty() || event.kind == "message";
-                if is_message && !event.data.is_empty() {
-                    return Ok(Some(Heard::read(&event.data)));
-                }
-                continue;
+                return Ok(Some(event));
             }
             let Some(data) = next_data(&mut self.body).await? else { return Ok(None) };
             let events = self.decoder.push(&data);
             self.ready.extend(events.map_err(|_| Error::TooLarge { limit_bytes: self.limit })?);
         }
+    }
+
+    /// Where the stream can be taken up again, if its server said so.
+    pub(super) fn last_id(&self) -> Option<&str> {
+        self.decoder.last_id()
+    }
+
+    /// A stream that goes on where another ended: until it has an event of its own, it can be
+    /// taken up at the same place again.
+    pub(super) fn after(mut self, last_id: &str) -> Self {
+        self.decoder.begin_after(last_id);
+        self
+    }
+
+    /// How long its server wants to be left alone before that.
+    pub(super) fn retry_ms(&self) -> Option<u64> {
+        self.decoder.retry_ms()
     }
 
     /// Reads the rest of the stream, which is usually its end, without making anybody wait.

@@ -11,7 +11,7 @@ use http::{
 use tracing::warn;
 
 use crate::{
-    domain::Secret,
+    domain::{HttpUrl, Secret},
     upstream::handshake::Terms,
     wire::{
         Address, Request, Revision,
@@ -42,16 +42,34 @@ pub(crate) fn may_be_shown(name: &HeaderName) -> bool {
     !is_mcps_own && !begins("proxy-") && !FRAMING.contains(name)
 }
 
+/// Where an instance is, and what is shown there.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    /// Where.
+    pub(crate) uri: Uri,
+    /// The headers of what is sent there.
+    pub(crate) heads: Heads,
+}
+
+impl Site {
+    /// A URL, and what a definition shows there.
+    pub(crate) fn new<'a>(
+        url: &HttpUrl,
+        shown: impl IntoIterator<Item = (&'a String, &'a Secret)>,
+    ) -> Self {
+        let uri = url.uri();
+        let heads = Heads::new(&uri, shown);
+        Self { uri, heads }
+    }
+}
+
 /// The headers that every message to an instance bears.
-#[derive(Debug)]
-pub(super) struct Heads(HeaderMap);
+#[derive(Debug, Clone)]
+pub(crate) struct Heads(HeaderMap);
 
 impl Heads {
     /// The headers of an instance, with what its definition shows there.
-    pub(super) fn new<'a>(
-        uri: &Uri,
-        shown: impl IntoIterator<Item = (&'a String, &'a Secret)>,
-    ) -> Self {
+    fn new<'a>(uri: &Uri, shown: impl IntoIterator<Item = (&'a String, &'a Secret)>) -> Self {
         let mut headers = HeaderMap::with_capacity(16);
         let host = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         headers.extend(host.map(|host| (HOST, host)));
@@ -69,7 +87,7 @@ impl Heads {
     }
 
     /// The headers of every message on these terms.
-    pub(super) fn on(&self, terms: &Terms) -> HeaderMap {
+    pub(crate) fn on(&self, terms: &Terms) -> HeaderMap {
         let mut headers = self.0.clone();
         let version = |revision: Revision| HeaderValue::from_static(revision.as_str());
         match terms {

@@ -7,6 +7,7 @@ mod client;
 mod head;
 #[cfg(test)]
 mod scripted;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -25,29 +26,34 @@ use http::{HeaderMap, Method as Verb, Uri};
 use http_body_util::Full;
 use hyper::{Response, body::Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::task::TaskTracker;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tracing::debug;
 
 pub(super) use self::client::{Client, client};
 pub(crate) use self::head::may_be_shown;
-use self::{
+pub(super) use self::{
     answer::{Form, Messages, whole},
-    head::Heads,
+    head::Site,
 };
 use crate::{
-    domain::{HttpUrl, Secret},
+    domain::InstanceId,
     upstream::{
         Error, Peer, Settings,
+        callers::{Board, Callers},
         dialogue::cancellation,
         error::{Limit, Oddity},
         handshake::{self, Greeting, Line, Patience, Reply, Terms},
-        heard::{Heard, reply_to},
+        heard::Heard,
+        party::{Ask, Guest},
     },
-    wire::{Address, Answer, Era, Onward, Outcome, Request, header::SESSION_ID},
+    wire::{Address, Answer, Asks, Era, Onward, Outcome, Request, header::SESSION_ID},
 };
 
 /// The longest body read of an answer that says no.
-const REFUSAL_BYTES: usize = 64 * 1_024;
+pub(super) const REFUSAL_BYTES: usize = 64 * 1_024;
 /// How long a server may take to let go of a session.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -57,14 +63,38 @@ pub(super) struct Ground {
     pub(super) client: Client,
     pub(super) settings: Arc<Settings>,
     pub(super) tasks: TaskTracker,
+    pub(super) board: Board,
+}
+
+impl Ground {
+    /// Sends a request, and nothing else where it is redirected.
+    pub(super) async fn send(
+        &self,
+        verb: Verb,
+        uri: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = verb;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers;
+        let sent = self.client.request(request).await;
+        sent.map_err(|error| told(error, self.settings.header_bytes))
+    }
 }
 
 /// An instance reached over HTTP.
 #[derive(Debug)]
 pub(super) struct Http {
+    id: InstanceId,
     ground: Ground,
-    uri: Uri,
-    heads: Heads,
+    callers: Callers,
+    /// What those who share the conversation can be asked, as JSON.
+    capabilities: Arc<str>,
+    /// How it is known to be spoken to before the conversation is opened.
+    era: Option<Era>,
+    site: Site,
     last_id: AtomicU64,
     agreed: ArcSwapOption<Agreed>,
     /// Held by whoever opens the conversation, so that only one does.
@@ -76,6 +106,8 @@ pub(super) struct Http {
 struct Agreed {
     greeting: Greeting,
     headers: HeaderMap,
+    /// Ends what belongs to the conversation when it is over.
+    _over: DropGuard,
 }
 
 /// A message to be posted.
@@ -88,19 +120,36 @@ struct Letter<'a> {
 }
 
 impl Http {
-    pub(super) fn new<'a>(
-        ground: Ground,
-        url: &HttpUrl,
-        shown: impl IntoIterator<Item = (&'a String, &'a Secret)>,
-    ) -> Self {
+    pub(super) fn new(id: InstanceId, ground: Ground, site: Site) -> Self {
+        Self::with(id, ground, site, None)
+    }
+
+    fn with(id: InstanceId, ground: Ground, site: Site, own: Option<Guest>) -> Self {
         Self {
+            id,
+            callers: Callers::new(id, own.as_ref(), ground.board.clone()),
+            era: own.as_ref().map(|_| Era::Legacy),
+            capabilities: own.map_or_else(|| "{}".into(), |own| own.capabilities),
             ground,
-            uri: url.uri().clone(),
-            heads: Heads::new(url.uri(), shown),
+            site,
             last_id: AtomicU64::new(0),
             agreed: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// Another conversation with the same server, of an older revision, for one client alone.
+    pub(super) fn for_one(&self, guest: Guest) -> Self {
+        Self::with(self.id, self.ground.clone(), self.site.clone(), Some(guest))
+    }
+
+    pub(in crate::upstream) const fn tasks(&self) -> &TaskTracker {
+        &self.ground.tasks
+    }
+
+    /// Refuses what was asked when nobody called, and nobody called since.
+    pub(super) fn purge(&self) {
+        self.callers.purge();
     }
 
     /// What the server said of itself, if it was asked.
@@ -109,19 +158,14 @@ impl Http {
     }
 
     /// What the server says of itself.
-    pub(super) async fn describe(&self, deadline: Instant) -> Result<Arc<Peer>, Error> {
+    pub(super) async fn describe(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Peer>, Error> {
         Ok(Arc::clone(&self.agreed(deadline).await?.greeting.peer))
     }
 
     /// Puts a question and waits for its answer.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        request: &Request,
-        address: Address<'_>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
-        let agreed = self.agreed(deadline).await?;
-        let reply = self.put_to(&agreed, request, address, deadline).await;
+    pub(super) async fn ask(self: &Arc<Self>, ask: Ask<'_>) -> Result<Answer, Error> {
+        let agreed = self.agreed(ask.deadline).await?;
+        let reply = self.put_to(&agreed, ask).await;
         let reply = reply.inspect_err(|error| {
             // Whoever comes back may have become another.
             if matches!(error, Error::Unreachable { .. }) {
@@ -133,28 +177,24 @@ impl Http {
         }
         debug!("a server wants its conversation opened anew");
         self.forget(&agreed);
-        let agreed = self.agreed(deadline).await?;
-        self.put_to(&agreed, request, address, deadline).await?.into_answer()
+        let agreed = self.agreed(ask.deadline).await?;
+        self.put_to(&agreed, ask).await?.into_answer()
     }
 
-    async fn put_to(
-        self: &Arc<Self>,
-        agreed: &Arc<Agreed>,
-        request: &Request,
-        address: Address<'_>,
-        deadline: Instant,
-    ) -> Result<Reply, Error> {
+    async fn put_to(self: &Arc<Self>, agreed: &Arc<Agreed>, ask: Ask<'_>) -> Result<Reply, Error> {
+        let Ask { request, address, asks, .. } = ask;
         let era = agreed.greeting.terms.era();
         let id = self.fresh_id();
         let mut headers = agreed.headers.clone();
         if era == Era::Modern {
             head::add_routing(&mut headers, request, address);
         }
-        let body = request.onward(Onward { id, subject: address.subject, era });
+        let body = request.onward(Onward { id, subject: address.subject, era, asks });
+        let _entered = ask.ear.map(|ear| self.callers.enter(id, ear, &ask));
         // A server of the stateless revision takes a closed connection for a cancellation.
         let mut giving_up = (era == Era::Legacy).then(|| GivingUp::new(self, agreed, id));
         let letter = Letter { constant: &agreed.headers, headers, id, body };
-        let reply = self.post_in_time(letter, deadline).await;
+        let reply = self.post_in_time(letter, ask.deadline).await;
         // A call that ran out of time is given up like one that nobody waits for.
         if let Some(giving_up) = &mut giving_up
             && !matches!(reply, Err(Error::TooSlow { .. }))
@@ -164,7 +204,7 @@ impl Http {
         reply
     }
 
-    async fn agreed(&self, deadline: Instant) -> Result<Arc<Agreed>, Error> {
+    async fn agreed(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Agreed>, Error> {
         if let Some(agreed) = self.agreed.load_full() {
             return Ok(agreed);
         }
@@ -176,9 +216,13 @@ impl Http {
         }
         let patience = Patience { probe: self.ground.settings.probe(), deadline };
         let greeting =
-            handshake::greet(self, None, patience).await.map_err(Error::before_asking)?;
-        let headers = self.heads.on(&greeting.terms);
-        let agreed = Arc::new(Agreed { greeting, headers });
+            handshake::greet(self, self.era, patience).await.map_err(Error::before_asking)?;
+        let headers = self.site.heads.on(&greeting.terms);
+        let over = CancellationToken::new();
+        if greeting.terms.era() == Era::Legacy {
+            self.stand(&headers, &over).await;
+        }
+        let agreed = Arc::new(Agreed { greeting, headers, _over: over.drop_guard() });
         self.agreed.store(Some(Arc::clone(&agreed)));
         Ok(agreed)
     }
@@ -203,13 +247,17 @@ impl Http {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    async fn post_in_time(&self, letter: Letter<'_>, deadline: Instant) -> Result<Reply, Error> {
+    async fn post_in_time(
+        self: &Arc<Self>,
+        letter: Letter<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
         let limit = Limit::until(deadline);
         let too_slow = |_| Error::TooSlow { limit, was_delivered: true };
         timeout_at(deadline, self.post(letter)).await.map_err(too_slow)?
     }
 
-    async fn post(&self, letter: Letter<'_>) -> Result<Reply, Error> {
+    async fn post(self: &Arc<Self>, letter: Letter<'_>) -> Result<Reply, Error> {
         let response = self.send(Verb::POST, letter.headers, letter.body).await?;
         let (head, body) = response.into_parts();
         let session = head.headers.get(SESSION_ID).cloned();
@@ -227,31 +275,76 @@ impl Http {
         Ok(Reply { answer: Some(answer), refusal: None, session })
     }
 
-    /// Listens for the answer. What else comes is not for the gateway, which says so where it is
-    /// asked.
+    /// Listens for the answer. What comes before it is for whoever made the call. A stream that
+    /// ends too early is taken up again where its server lets one.
     async fn listen(
-        &self,
+        self: &Arc<Self>,
         mut messages: Messages,
         id: u64,
         constant: &HeaderMap,
     ) -> Result<Answer, Error> {
-        while let Some(heard) = messages.next().await? {
+        let mut waiting = self.callers.wait(id);
+        loop {
+            let heard = tokio::select! {
+                biased;
+                answer = waiting.elsewhere() => return Ok(answer),
+                heard = self.hear_next(&mut messages, constant) => heard?,
+            };
             match heard {
                 Heard::Answer(answer) => {
                     let answer = checked(answer, id)?;
                     messages.drain(&self.ground.tasks);
                     return Ok(answer);
                 }
-                Heard::Question(question) => {
-                    let reply = self.send(Verb::POST, constant.clone(), reply_to(&question)).await;
-                    let status = reply?.status();
-                    debug!(%status, "refused what a server asked: {}", question.method());
-                }
-                Heard::Word => {}
-                Heard::Noise(reason) => debug!(%reason, "an event of a server is no message"),
+                heard => self.hear(heard, Some(id), constant),
             }
         }
-        Err(Oddity::NoAnswer.into())
+    }
+
+    /// The next message of a stream, also where it must be taken up again for that.
+    async fn hear_next(
+        self: &Arc<Self>,
+        messages: &mut Messages,
+        constant: &HeaderMap,
+    ) -> Result<Heard, Error> {
+        loop {
+            let end = match messages.next().await {
+                Ok(Some(heard)) => return Ok(heard),
+                Ok(None) => Oddity::NoAnswer.into(),
+                Err(error @ Error::Broken { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            *messages = self.resume(messages, constant).await.ok_or(end)?;
+        }
+    }
+
+    /// Hears what is no answer.
+    fn hear(self: &Arc<Self>, heard: Heard, about: Option<u64>, constant: &HeaderMap) {
+        match heard {
+            Heard::Answer(answer) => self.callers.answer(answer),
+            Heard::Question(question) => {
+                let (http, headers) = (Arc::clone(self), constant.clone());
+                self.callers.question(question, about, move |reply| http.reply(headers, reply));
+            }
+            Heard::Word(word) => self.callers.word(&word, about),
+            Heard::Noise(reason) => debug!(%reason, "an event of a server is no message"),
+        }
+    }
+
+    /// Answers what a server asked.
+    fn reply(self: Arc<Self>, headers: HeaderMap, reply: Bytes) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let tasks = self.ground.tasks.clone();
+        tasks.spawn(async move {
+            let limit = self.ground.settings.connect() + FAREWELL;
+            match timeout(limit, self.notify(headers, reply)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a server did not take an answer"),
+                Err(_) => debug!("a server did not take an answer in time"),
+            }
+        });
     }
 
     async fn send(
@@ -260,12 +353,7 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>, Error> {
-        let mut request = http::Request::new(Full::new(body));
-        *request.method_mut() = verb;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
-        let sent = self.ground.client.request(request).await;
-        sent.map_err(|error| told(error, self.ground.settings.header_bytes))
+        self.ground.send(verb, &self.site.uri, headers, body).await
     }
 
     async fn notify(&self, headers: HeaderMap, notification: Bytes) -> Result<(), Error> {
@@ -277,9 +365,13 @@ impl Http {
     }
 }
 
-impl Line for Http {
+impl Line for Arc<Http> {
     // Over HTTP silence is only silence.
     const SILENCE_IS_AN_ANSWER: bool = false;
+
+    fn capabilities(&self) -> &str {
+        &self.capabilities
+    }
 
     async fn put(
         &self,
@@ -287,13 +379,14 @@ impl Line for Http {
         request: &Request,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let constant = self.heads.on(terms);
+        let constant = self.site.heads.on(terms);
         let id = self.fresh_id();
         let mut headers = constant.clone();
-        if terms.era() == Era::Modern {
-            head::add_routing(&mut headers, request, Address::default());
-        }
-        let body = request.onward(Onward { id, subject: None, era: terms.era() });
+        // A handshake bears them too: it may be for a server of today's revision alone, which wants
+        // to see them before it says so.
+        head::add_routing(&mut headers, request, Address::default());
+        let asks = Asks::default();
+        let body = request.onward(Onward { id, subject: None, era: terms.era(), asks });
         self.post_in_time(Letter { constant: &constant, headers, id, body }, deadline).await
     }
 
@@ -304,7 +397,7 @@ impl Line for Http {
         deadline: Instant,
     ) -> Result<(), Error> {
         let limit = Limit::until(deadline);
-        let telling = self.notify(self.heads.on(terms), notification);
+        let telling = self.notify(self.site.heads.on(terms), notification);
         let too_slow = |_| Error::TooSlow { limit, was_delivered: false };
         timeout_at(deadline, telling).await.map_err(too_slow)?
     }
