@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use crate::{
     catalog::{
         Catalog,
-        shelf::{Entry, Offer},
+        shelf::{Entry, Offer, Unfit},
     },
     domain::{Instance, ItemKind, Server},
-    upstream,
+    upstream::{self, Ask},
     wire::{Address, Method, Outcome, Request},
 };
 
@@ -33,6 +33,7 @@ impl Catalog {
         let peer = self.0.upstream.describe(instance, deadline).await?;
         let mut items: [Vec<Entry>; 4] = Default::default();
         let mut notes = Vec::new();
+        let mut refused = HashSet::new();
         let mut room = self.0.settings.bytes_per_server;
         for kind in ItemKind::ALL {
             let has = match kind {
@@ -41,16 +42,17 @@ impl Catalog {
                 ItemKind::Resource | ItemKind::Template => peer.capabilities.resources,
             };
             if has {
-                let (entries, note) = self.fetch_kind(instance, kind, deadline, &mut room).await?;
-                items[kind as usize] = entries;
-                notes.extend(note);
+                let taken = self.fetch_kind(instance, kind, deadline, &mut room).await?;
+                items[kind as usize] = taken.entries;
+                notes.extend(taken.note);
+                refused.extend(taken.refused);
             }
         }
         for note in &notes {
             tracing::warn!(server = %server.name, note, "part of what {} offers is left out", server.name);
         }
         let note = (!notes.is_empty()).then(|| notes.join("; "));
-        Ok(Offer { server, peer: Some(peer), items, note })
+        Ok(Offer { server, peer: Some(peer), items, note, refused })
     }
 
     async fn fetch_kind(
@@ -59,7 +61,7 @@ impl Catalog {
         kind: ItemKind,
         deadline: Instant,
         room: &mut usize,
-    ) -> Result<(Vec<Entry>, Option<String>), upstream::Error> {
+    ) -> Result<Taken, upstream::Error> {
         let mut taking = Taking::new(self, kind, room);
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES {
@@ -68,24 +70,25 @@ impl Catalog {
                 Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
             };
             let request = Request::make(&list_method(kind), &params);
-            let answer =
-                self.0.upstream.ask(instance, &request, Address::default(), deadline).await?;
+            let ask = Ask::plain(&request, Address::default(), deadline);
+            let answer = self.0.upstream.ask(instance, ask).await?;
             if let Outcome::Error { code } = answer.outcome() {
                 // Servers may announce more than they implement.
                 let note = (*code != -32601)
                     .then(|| format!("{} was answered with error {code}", list_method(kind)));
-                return Ok((taking.entries, note));
+                return Ok(taking.with_note(note));
             }
             let Some(page) = answer.result().and_then(|raw| page(raw, kind)) else {
-                return Ok((taking.entries, Some(format!("its list of {kind}s is no list"))));
+                return Ok(taking.with_note(Some(format!("its list of {kind}s is no list"))));
             };
             cursor = taking.take(page);
             if cursor.is_none() {
-                return Ok((taking.entries, taking.note));
+                let note = taking.note.take();
+                return Ok(taking.with_note(note));
             }
         }
         let note = format!("its list of {kind}s has no end; the first {PAGES} pages are taken");
-        Ok((taking.entries, Some(note)))
+        Ok(taking.with_note(Some(note)))
     }
 }
 
@@ -129,7 +132,14 @@ fn page(result: &RawValue, kind: ItemKind) -> Option<Page<'_>> {
     Some(Page { items: items?, next: whole.next_cursor })
 }
 
-/// What has been taken of one list.
+/// What was taken of one list.
+struct Taken {
+    entries: Vec<Entry>,
+    note: Option<String>,
+    refused: HashSet<Box<str>>,
+}
+
+/// What has been taken of one list so far.
 struct Taking<'a> {
     catalog: &'a Catalog,
     kind: ItemKind,
@@ -138,6 +148,7 @@ struct Taking<'a> {
     entries: Vec<Entry>,
     names: HashSet<Box<str>>,
     cursors: HashSet<String>,
+    refused: HashSet<Box<str>>,
     note: Option<String>,
 }
 
@@ -150,8 +161,13 @@ impl<'a> Taking<'a> {
             entries: Vec::new(),
             names: HashSet::new(),
             cursors: HashSet::new(),
+            refused: HashSet::new(),
             note: None,
         }
+    }
+
+    fn with_note(self, note: Option<String>) -> Taken {
+        Taken { entries: self.entries, note, refused: self.refused }
     }
 
     /// Takes a page and says where the next one begins.
@@ -175,6 +191,10 @@ impl<'a> Taking<'a> {
                 }
                 Ok(entry) => {
                     self.note = Some(format!("it offers the {} {:?} twice", self.kind, entry.name));
+                }
+                Err(reason @ Unfit::ParamHeader(_)) => {
+                    self.refused.extend(Entry::name_of(raw));
+                    self.note = Some(format!("a {} is left out: {reason}", self.kind));
                 }
                 Err(reason) => self.note = Some(format!("a {} is left out: {reason}", self.kind)),
             }

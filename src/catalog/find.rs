@@ -6,7 +6,13 @@ use serde::Deserialize;
 
 use crate::{
     access::Caller,
-    catalog::{Catalog, Error, merge::Merged, names, owned, shelf::Offer, template},
+    catalog::{
+        Catalog, Error,
+        merge::Merged,
+        names, owned,
+        shelf::{Offer, Shelf},
+        template,
+    },
     domain::{
         Item, ItemKind, OrganizationId, Permission, Prefixing, SEPARATOR, Scope, Server, Slug,
         Target,
@@ -21,6 +27,11 @@ impl Catalog {
         let (kind, permission) = match call.method() {
             Method::Discover
             | Method::Ping
+            | Method::Listen
+            | Method::TaskGet
+            | Method::TaskUpdate
+            | Method::TaskCancel
+            | Method::TaskList
             | Method::ToolsList
             | Method::PromptsList
             | Method::ResourcesList
@@ -31,15 +42,42 @@ impl Catalog {
             Method::PromptsGet => (ItemKind::Prompt, Permission::PromptsGet),
             Method::ResourcesRead => (ItemKind::Resource, Permission::ResourcesRead),
             Method::Complete => (completed_kind(call), Permission::PromptsGet),
-            Method::Initialize | Method::Other(_) => {
+            Method::Initialize
+            | Method::SetLevel
+            | Method::Subscribe
+            | Method::Unsubscribe
+            | Method::TaskResult
+            | Method::Other(_) => {
                 return Err(Error::NoMethod(call.method().to_string()));
             }
         };
         let name = call.request.subject().unwrap_or_default();
-        let mut found = self.find_item(organization, &call.scope, kind, name).await?;
+        self.find_named(organization, &call.scope, (kind, permission), name).await
+    }
+
+    /// The resource of that URI at an endpoint.
+    pub(crate) async fn find_resource(
+        &self,
+        caller: &Caller,
+        scope: &Scope,
+        uri: &str,
+    ) -> Result<Target, Error> {
+        let organization = caller.principal().organization;
+        let sought = (ItemKind::Resource, Permission::ResourcesRead);
+        self.find_named(organization, scope, sought, uri).await
+    }
+
+    async fn find_named(
+        &self,
+        organization: OrganizationId,
+        scope: &Scope,
+        (kind, permission): (ItemKind, Permission),
+        name: &str,
+    ) -> Result<Target, Error> {
+        let mut found = self.find_item(organization, scope, kind, name).await?;
         if found.is_none() && kind == ItemKind::Template {
             // What is completed may also be a resource that stands in no template.
-            found = self.find_item(organization, &call.scope, ItemKind::Resource, name).await?;
+            found = self.find_item(organization, scope, ItemKind::Resource, name).await?;
         }
         let (server, item) = found.ok_or_else(|| Error::unknown(kind, name))?;
         Ok(if owned::is_own(&server) {
@@ -109,7 +147,15 @@ impl Catalog {
         name: &str,
     ) -> Option<(Arc<Server>, Item)> {
         let directory = self.0.registry.directory();
-        let of = |server: Arc<Server>, name: &str| Some((server, Item::named(kind, name)));
+        let of =
+            |server: Arc<Server>, name: &str| {
+                // What is left out of its lists for being invalid is not called either.
+                let is_refused =
+                    self.0.shelves.lock().get(&server.id).and_then(Shelf::offer).is_some_and(
+                        |offer| kind == ItemKind::Tool && offer.refused.contains(name),
+                    );
+                (!is_refused).then(|| (server, Item::named(kind, name)))
+            };
         if let Scope::Server(_) = scope {
             let server = directory.in_scope(organization, scope)?.into_iter().next()?;
             return of(server, name);
@@ -161,7 +207,9 @@ fn by_shape(merged: &Merged, uri: &str) -> Option<(Arc<Server>, Item)> {
 fn in_table(merged: &Merged, kind: ItemKind, name: &str) -> Option<(Arc<Server>, Item)> {
     let (offer, entry) = merged.find(kind, name)?;
     let param_headers = entry.param_headers.clone();
-    Some((offer.server.clone(), Item { kind, name: entry.name.clone(), param_headers }))
+    let task_support = entry.task_support;
+    let item = Item { kind, name: entry.name.clone(), param_headers, task_support };
+    Some((offer.server.clone(), item))
 }
 
 /// What a completion is for. A reference to a resource names a template more often than a URI.

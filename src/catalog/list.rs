@@ -86,9 +86,25 @@ impl Catalog {
                 prompts: may(|peer| peer.capabilities.prompts),
                 resources: may(|peer| peer.capabilities.resources),
                 completions: may(|peer| peer.capabilities.completions),
+                logging: may(|peer| peer.capabilities.logging),
+                subscribe: may(|peer| peer.capabilities.subscribe),
             },
             instructions,
         })
+    }
+
+    /// What tells one state of an endpoint's lists from another, by kind.
+    pub(crate) fn digests(
+        &self,
+        organization: OrganizationId,
+        scope: &Scope,
+    ) -> Result<[u64; 4], Error> {
+        Ok(self.merged(organization, scope)?.digests())
+    }
+
+    /// Tells of every change of a list, and of much that is none.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.version.subscribe()
     }
 
     /// How much a server offers, and what of it is left out; none while it does not answer.
@@ -167,11 +183,15 @@ impl Catalog {
         let directory = self.0.registry.directory();
         let mut offers: Vec<(Arc<Offer>, _)> = Vec::new();
         let mut missing = Vec::new();
+        let mut told = [0_u64; 4];
         {
             let shelves = self.0.shelves.lock();
             for server in self.servers(organization, scope)? {
-                let state = shelves.get(&server.id).map_or(&State::Empty, |shelf| &shelf.state);
-                let reason = match state {
+                let known = shelves.get(&server.id).unwrap_or(&Shelf::NEW);
+                for (all, of_one) in told.iter_mut().zip(known.told) {
+                    *all = all.wrapping_add(of_one);
+                }
+                let reason = match &known.state {
                     State::Full { offer, .. } => {
                         offers.push((offer.clone(), directory.prefixing(&server)));
                         continue;
@@ -186,7 +206,8 @@ impl Catalog {
             offers.push((owned::offer(), crate::domain::Prefixing::Always));
             offers.sort_by(|(a, _), (b, _)| a.server.name.cmp(&b.server.name));
         }
-        Ok(Merged::new(version, scope, offers, missing, self.0.settings.page_size))
+        let merged = Merged::new(version, scope, offers, missing, self.0.settings.page_size);
+        Ok(merged.told_so_often(told))
     }
 
     fn servers(

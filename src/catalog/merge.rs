@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Instant,
 };
@@ -39,6 +40,7 @@ pub(super) struct Merged {
     /// The resources of a server that go by another name here.
     marks: HashMap<ServerId, Marks>,
     lists: [List; 4],
+    told: [u64; 4],
 }
 
 /// The resources of one server that another has too.
@@ -57,6 +59,7 @@ struct List {
     by_name: HashMap<String, (usize, usize)>,
     first_page: Bytes,
     fits_all: bool,
+    digest: u64,
 }
 
 impl Merged {
@@ -87,7 +90,7 @@ impl Merged {
             list.first_page = list.page(kind, 0, page_size, &missing);
         }
         let offers = offers.into_iter().map(|(offer, _)| offer).collect();
-        Self { version, fresh_until: Mutex::new(None), offers, missing, marks, lists }
+        Self { version, fresh_until: Mutex::new(None), offers, missing, marks, lists, told: [0; 4] }
     }
 
     /// A page of a list, as a result.
@@ -122,6 +125,17 @@ impl Merged {
         let is_marked =
             marks.uris.contains(uri) || templates.any(|template| template::matches(template, uri));
         is_marked.then(|| mark(uri, &server.name))
+    }
+
+    /// Takes note of how often servers said that a list of a kind is another now.
+    pub(super) fn told_so_often(self, told: [u64; 4]) -> Self {
+        Self { told, ..self }
+    }
+
+    /// What tells one state of the lists from another, by kind.
+    pub(super) fn digests(&self) -> [u64; 4] {
+        let digest = |kind| self.lists[kind as usize].digest.wrapping_add(self.told[kind as usize]);
+        ItemKind::ALL.map(digest)
     }
 
     /// Whether any of a server's resources goes by another name here.
@@ -207,6 +221,9 @@ impl List {
             list.fits_all &= entry.fits_all;
             list.by_name.insert(name, (offer, item));
         }
+        let mut hasher = DefaultHasher::new();
+        list.items.hash(&mut hasher);
+        list.digest = hasher.finish();
         list
     }
 

@@ -1,6 +1,9 @@
 //! The gateway's own server: a few tools that work with nothing else installed.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -47,7 +50,13 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         updated_at: Timestamp::from_ms(0),
     };
     let items = [TOOLS.iter().map(entry).collect(), Vec::new(), Vec::new(), Vec::new()];
-    Arc::new(Offer { server: Arc::new(server), peer: None, items, note: None })
+    Arc::new(Offer {
+        server: Arc::new(server),
+        peer: None,
+        items,
+        note: None,
+        refused: HashSet::new(),
+    })
 });
 
 /// What the gateway itself offers.

@@ -11,7 +11,7 @@ use crate::{
         Catalog,
         shelf::{Offer, Shelf, State},
     },
-    domain::{Server, ServerId},
+    domain::{ItemKind, Server, ServerId},
     problem::chain,
     upstream,
 };
@@ -43,8 +43,24 @@ impl Catalog {
         self.0.wake.notify_one();
     }
 
-    /// A call found a server wanting: its lists may be wrong too.
+    /// A server says that a list of its is another now. Those who listen hear it once the list has
+    /// been asked for again, also where it looks the same.
+    pub(crate) fn changed(&self, server: &ServerId, kind: ItemKind) {
+        if let Some(shelf) = self.0.shelves.lock().get_mut(server) {
+            shelf.told[kind as usize] += 1;
+        }
+        self.suspect(server);
+    }
+
+    /// A server's lists may be others now: it says so, or a call found it wanting. What it is
+    /// answering already may be older than that.
     pub(crate) fn suspect(&self, server: &ServerId) {
+        let mut shelves = self.0.shelves.lock();
+        if let Some(asked) = shelves.get_mut(server).filter(|shelf| shelf.asked_since.is_some()) {
+            asked.is_suspect = true;
+            return;
+        }
+        drop(shelves);
         self.want([*server]);
     }
 
@@ -110,6 +126,9 @@ impl Catalog {
         // It may have been retired meanwhile.
         let Some(asked) = shelves.get_mut(&server.id) else { return };
         asked.asked_since = None;
+        if std::mem::take(&mut asked.is_suspect) {
+            self.want([server.id]);
+        }
         match outcome {
             Ok(offer) => {
                 asked.has_answered = true;

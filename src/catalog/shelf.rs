@@ -1,15 +1,15 @@
 //! Shelves: what one server offered, and when it was asked.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::{
     catalog::param_header,
-    domain::{ItemKind, ParamHeader, Server, is_hidden},
+    domain::{ItemKind, ParamHeader, Server, TaskSupport, is_hidden},
     upstream::Peer,
-    wire::{Span, splice},
+    wire::{Span, result, splice},
 };
 
 /// What is known of one server's items.
@@ -19,6 +19,10 @@ pub(super) struct Shelf {
     pub(super) asked_since: Option<Instant>,
     /// Whether it has ever answered.
     pub(super) has_answered: bool,
+    /// Whether it must be asked again once it has answered.
+    pub(super) is_suspect: bool,
+    /// How often it said that a list of a kind is another now.
+    pub(super) told: [u64; 4],
     /// What came of asking it.
     pub(super) state: State,
 }
@@ -46,8 +50,13 @@ pub(super) enum State {
 }
 
 impl Shelf {
-    pub(super) const NEW: Self =
-        Self { asked_since: None, has_answered: false, state: State::Empty };
+    pub(super) const NEW: Self = Self {
+        asked_since: None,
+        has_answered: false,
+        is_suspect: false,
+        told: [0; 4],
+        state: State::Empty,
+    };
 
     pub(super) fn offer(&self) -> Option<&Arc<Offer>> {
         match &self.state {
@@ -67,6 +76,8 @@ pub(super) struct Offer {
     pub(super) items: [Vec<Entry>; 4],
     /// What of its offer could not be taken.
     pub(super) note: Option<String>,
+    /// Tools that nobody may call through this gateway, because their definitions are invalid.
+    pub(super) refused: HashSet<Box<str>>,
 }
 
 /// How much a server offers, for people.
@@ -108,6 +119,8 @@ pub(super) struct Entry {
     pub(super) fits_all: bool,
     /// The arguments that go into headers too.
     pub(super) param_headers: Option<Arc<[ParamHeader]>>,
+    /// Whether it is made for tasks.
+    pub(super) task_support: TaskSupport,
 }
 
 /// Why an item is not taken.
@@ -164,7 +177,19 @@ impl Entry {
             }
             _ => None,
         };
-        Ok(Self { name, json, key, fits_all, param_headers })
+        let execution = value("execution").filter(|_| kind == ItemKind::Tool);
+        let task_support = execution.map(|at| result::task_support(at.text(&json)));
+        let task_support = task_support.unwrap_or_default();
+        Ok(Self { name, json, key, fits_all, param_headers, task_support })
+    }
+
+    /// The name of a tool that is not taken, where it has one.
+    pub(super) fn name_of(raw: &RawValue) -> Option<Box<str>> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            name: Box<str>,
+        }
+        serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
     }
 
     /// The item under another name, everything else as its server wrote it.
@@ -270,6 +295,7 @@ pub(super) mod tests_support {
                 Vec::new(),
             ],
             note: None,
+            refused: HashSet::new(),
         }
     }
 }
