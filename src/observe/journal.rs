@@ -73,6 +73,11 @@ impl Journal {
         }))
     }
 
+    /// What time it is for those who write in it.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     /// Begins the line of a call.
     pub(crate) fn open(&self, call: &Call) -> Line {
         Line {
@@ -280,7 +285,7 @@ mod tests {
         domain::{FixedClock, RequestId},
         observe::Format,
         problem::Kind,
-        wire::{Client, Request},
+        wire::{AsTask, Client, Request},
     };
 
     fn journal(format: Format, queue_bytes: usize) -> (Journal, Arc<FixedClock>) {
@@ -298,9 +303,16 @@ mod tests {
                 &Method::ToolsCall,
                 "{\"name\":\"a\\u001b[31m\\n\\u2028\\u009b\\udb40\\udc41b\"}",
             ),
-            client: Client { revision: Revision::NEWEST, name: Some("c".into()), via: "http" },
+            client: Client {
+                revision: Revision::NEWEST,
+                name: Some("c".into()),
+                via: "http",
+                capabilities: None,
+                level: None,
+            },
             session: None,
             repeated: None,
+            as_task: AsTask::No,
             began: clock.tick(),
         }
     }

@@ -28,6 +28,9 @@ impl Pipeline {
             Method::PromptsList => ItemKind::Prompt,
             Method::ResourcesList => ItemKind::Resource,
             Method::TemplatesList => ItemKind::Template,
+            Method::TaskGet | Method::TaskUpdate | Method::TaskCancel | Method::TaskList => {
+                return self.answer_of_task(permit, call);
+            }
             Method::Discover => return self.discover(permit, call).await,
             _ => return Ok(Body::Made { result: "{}".into(), fits_all: true }),
         };
@@ -41,16 +44,20 @@ impl Pipeline {
         let organization = permit.caller().principal().organization;
         let found = self.catalog.discover(organization, &call.scope).await;
         let found = found.map_err(not_found)?;
+        let has = found.capabilities;
+        let resources = json!({ "listChanged": true, "subscribe": has.subscribe });
         let offered = [
-            ("tools", found.capabilities.tools),
-            ("prompts", found.capabilities.prompts),
-            ("resources", found.capabilities.resources),
-            ("completions", found.capabilities.completions),
+            ("tools", has.tools, json!({ "listChanged": true })),
+            ("prompts", has.prompts, json!({ "listChanged": true })),
+            ("resources", has.resources, resources),
+            ("completions", has.completions, json!({})),
+            ("logging", has.logging, json!({})),
         ];
         let capabilities: Map<String, Value> = offered
             .into_iter()
-            .filter(|(_, has)| *has)
-            .map(|(name, _)| (name.to_owned(), json!({})))
+            .filter(|(_, has, _)| *has)
+            .map(|(name, _, how)| (name.to_owned(), how))
+            .chain([("extensions".to_owned(), json!({ meta::TASKS: {} }))])
             .collect();
         let mut result = json!({
             "resultType": "complete",

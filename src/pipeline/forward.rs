@@ -1,58 +1,266 @@
 //! Attempts: pick an instance, call it, judge what comes back, and try again where that is safe.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    access::Permit,
     catalog::Argument,
-    domain::{Item, Server},
+    domain::{Instance, Item, Server, TaskSupport},
     observe::Line,
-    pipeline::{Body, Pipeline},
+    pipeline::{
+        Body, Notices, Pipeline,
+        parked::{self, Owner, Parked},
+        relay::{Conversing, HEARD, Patience, Turn, is_unsafe, refusal},
+    },
     problem::{Classify, Kind, Problem, chain},
     traffic::{Candidates, Ticket},
-    upstream,
-    wire::{Address, Answer, Call, Era, Outcome, ResultType, header},
+    upstream::{self, Ask, Party},
+    wire::{
+        Address, Answer, AsTask, Asks, Call, Era, InputRequired, Level, Outcome, ResultType,
+        header, input::responses,
+    },
 };
+
+/// What a call has on its way.
+#[derive(Clone, Copy)]
+pub(super) struct Road<'a> {
+    pub(super) call: &'a Call,
+    pub(super) permit: &'a Permit,
+    pub(super) candidates: &'a Candidates<'a>,
+    /// Where the client hears what comes before the answer, if it can.
+    pub(super) notices: Option<&'a Notices>,
+}
+
+/// Where a call begins.
+pub(super) enum Start {
+    /// With its first attempt, or with what is parked.
+    Anew(Ticket),
+    /// Where it was left.
+    GoesOn(Conversing, Ticket),
+}
+
+/// What a call has come to.
+pub(super) enum Forwarded {
+    /// To an answer.
+    Body(Body),
+    /// Its server made a task of it; it goes on by itself.
+    Task(Conversing, Ticket),
+}
+
+/// The same, before the answer is judged.
+enum Came {
+    Answer(Answer),
+    Task(Conversing, Ticket),
+}
+
+/// How a call was given up.
+enum GaveUp {
+    /// For a reason of the server's or the house's.
+    Failed(upstream::Error),
+    /// For one that is the client's to know as it is.
+    Told(Problem),
+}
+
+impl From<upstream::Error> for GaveUp {
+    fn from(error: upstream::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Problem> for GaveUp {
+    fn from(problem: Problem) -> Self {
+        Self::Told(problem)
+    }
+}
 
 impl Pipeline {
     /// Carries a call to a server, within one deadline for all attempts.
     pub(super) async fn forward(
         &self,
-        _ticket: &Ticket,
-        candidates: &Candidates<'_>,
-        call: &Call,
+        start: Start,
+        road: Road<'_>,
         line: &mut Line,
-    ) -> Result<Body, Problem> {
-        let server = candidates.server();
+    ) -> Result<Forwarded, Problem> {
+        let call = road.call;
+        let server = road.candidates.server();
         let seconds = server.timeout_seconds.unwrap_or(self.settings.timeout_seconds);
-        let deadline = Instant::now() + Duration::from_secs(seconds.into());
+        let now = Instant::now();
+        let step = Duration::from_secs(seconds.into());
+        let longest = Duration::from_secs(self.settings.longest_seconds.max(seconds).into());
+        let mut patience = Patience { deadline: now + step, step, last: now + longest };
+        let ours = call.request.state().filter(|state| Parked::is_ours(state));
+        let outcome = match (start, ours) {
+            (Start::GoesOn(conversing, ticket), _) => {
+                self.turn(conversing, ticket, road, &mut patience).await
+            }
+            (Start::Anew(ticket), Some(state)) => {
+                self.go_on(state, ticket, road, &mut patience).await
+            }
+            (Start::Anew(ticket), None) => self.attempt(ticket, road, &mut patience, line).await,
+        };
+        match outcome {
+            Ok(Came::Task(conversing, ticket)) => Ok(Forwarded::Task(conversing, ticket)),
+            Ok(Came::Answer(answer)) => {
+                self.registry.answered(server);
+                if is_about_headers(&answer) {
+                    // Its definition of the item is not the one we have.
+                    self.catalog.suspect(&server.id);
+                }
+                judge(server, call, answer).map(Forwarded::Body)
+            }
+            Err(GaveUp::Failed(error)) => Err(self.give_up(server, &error, seconds)),
+            Err(GaveUp::Told(problem)) => Err(problem),
+        }
+    }
+
+    /// Asks one instance after the other, as long as that is safe.
+    async fn attempt(
+        &self,
+        ticket: Ticket,
+        road: Road<'_>,
+        patience: &mut Patience,
+        line: &mut Line,
+    ) -> Result<Came, GaveUp> {
+        let Road { call, candidates, .. } = road;
         let params = param_headers(candidates.item(), call)?;
         let subject = Some(&*candidates.item().name).filter(|_| renames(candidates, call));
         let address = Address { subject, params: &params };
+        let refused = responses(&call.request).iter().find_map(|(_, said)| refusal(said.get()));
+        if let Some(error) = refused {
+            let message = format!("the client did not answer what the server asked: {error}");
+            return Err(Problem::new(Kind::Invalid, message).into());
+        }
         let mut instances = candidates.instances().iter().cycle();
         for attempt in 1.. {
-            let instance = instances.next().ok_or_else(|| none_left(server))?;
+            let instance =
+                instances.next().ok_or_else(|| GaveUp::Told(none_left(candidates.server())))?;
             line.attempt();
-            match self.upstream.ask(instance, &call.request, address, deadline).await {
-                Ok(answer) => {
-                    self.registry.answered(server);
-                    if is_about_headers(&answer) {
-                        // Its definition of the item is not the one we have.
-                        self.catalog.suspect(&server.id);
+            let failed = match road.notices.filter(|_| may_converse(call)) {
+                None => {
+                    let as_task = candidates.item().task_support == TaskSupport::Required;
+                    let ask = Ask::plain(&call.request, address, patience.deadline);
+                    let ask = Ask { as_task, ..ask };
+                    match self.upstream.ask(instance, ask).await {
+                        Ok(answer) => return Ok(Came::Answer(answer)),
+                        Err(error) => error,
                     }
-                    return judge(server, call, answer);
                 }
-                Err(error)
-                    if attempt < self.settings.max_attempts
-                        && is_safe(&error)
-                        && Instant::now() < deadline => {}
-                Err(error) => return Err(self.give_up(server, &error, seconds)),
+                Some(notices) => {
+                    let mut conversing = self.converse(instance, road, address);
+                    match conversing.turn(call, notices, patience).await {
+                        Turn::Answered(answer) => return Ok(Came::Answer(answer)),
+                        Turn::Failed(error) => error,
+                        Turn::BecomesTask => return Ok(Came::Task(conversing, ticket)),
+                        Turn::Asks => return self.park(conversing, ticket, road.permit, call),
+                        Turn::OutOfTime => return Err(out_of_time(patience).into()),
+                    }
+                }
+            };
+            let may_try_again = attempt < self.settings.max_attempts
+                && is_safe(&failed)
+                && Instant::now() < patience.deadline;
+            if !may_try_again {
+                return Err(failed.into());
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Begins a call in which the server may say and ask things before it answers.
+    fn converse(&self, instance: &Instance, road: Road<'_>, address: Address<'_>) -> Conversing {
+        let Road { call, permit, candidates, .. } = road;
+        let item = candidates.item();
+        let (ear, heard) = mpsc::channel(HEARD);
+        let (upstream, instance) = (self.upstream.clone(), instance.clone());
+        let request = call.request.clone();
+        let subject: Option<Box<str>> = address.subject.map(Into::into);
+        let params = address.params.to_vec();
+        let party = party(permit, call);
+        let as_task = item.task_support == TaskSupport::Required;
+        // Servers of today's revision make tasks only of calls whose clients know them.
+        let capabilities = match call.as_task {
+            AsTask::No => party.capabilities.clone(),
+            _ => Some(upstream::with_tasks(party.capabilities.as_deref()).into()),
+        };
+        let is_modern = call.client.revision.era() == Era::Modern;
+        // Older clients that ask for no level hear what their servers say by themselves.
+        let level = call.client.level.or((!is_modern).then_some(Level::Info));
+        let progress = call.request.meta().progress_token.is_some();
+        // How long it may take is not the server's conversation's to say, which may be parked.
+        let deadline = Instant::now() + FOREVER;
+        Conversing::new(
+            Box::pin(async move {
+                let capabilities = capabilities.as_deref();
+                let ask = Ask {
+                    request: &request,
+                    address: Address { subject: subject.as_deref(), params: &params },
+                    asks: Asks { progress, level, capabilities },
+                    party: Some(&party),
+                    ear: Some(&ear),
+                    is_standing: false,
+                    as_task,
+                    deadline,
+                };
+                upstream.ask(&instance, ask).await
+            }),
+            heard,
+        )
+    }
+
+    /// Goes on with a call that was parked, once its client has answered.
+    async fn go_on(
+        &self,
+        state: &str,
+        ticket: Ticket,
+        road: Road<'_>,
+        patience: &mut Patience,
+    ) -> Result<Came, GaveUp> {
+        let call = road.call;
+        let mut conversing = self.parked.take(state, &owner(road.permit, call))?;
+        conversing.answer(call)?;
+        self.turn(conversing, ticket, road, patience).await
+    }
+
+    /// Goes on with a call until something is to be said to its client.
+    async fn turn(
+        &self,
+        mut conversing: Conversing,
+        ticket: Ticket,
+        road: Road<'_>,
+        patience: &mut Patience,
+    ) -> Result<Came, GaveUp> {
+        let Some(notices) = road.notices else {
+            return Err(Problem::new(Kind::Invalid, "this transport cannot go on with it").into());
+        };
+        match conversing.turn(road.call, notices, patience).await {
+            Turn::Answered(answer) => Ok(Came::Answer(answer)),
+            Turn::Failed(error) => Err(error.into()),
+            Turn::BecomesTask => Ok(Came::Task(conversing, ticket)),
+            Turn::Asks => self.park(conversing, ticket, road.permit, road.call),
+            Turn::OutOfTime => Err(out_of_time(patience).into()),
+        }
+    }
+
+    fn park(
+        &self,
+        conversing: Conversing,
+        ticket: Ticket,
+        permit: &Permit,
+        call: &Call,
+    ) -> Result<Came, GaveUp> {
+        let limits = parked::Limits {
+            parked: self.settings.max_parked,
+            parked_per_principal: self.settings.max_parked_per_principal,
+            expires: Instant::now() + Duration::from_secs(self.settings.input_seconds.into()),
+        };
+        let requests = conversing.asked();
+        let state = self.parked.park(conversing, owner(permit, call), ticket, limits)?;
+        let state = Some(Value::from(state).to_string());
+        Ok(Came::Answer(InputRequired { requests, state }.into_answer()))
     }
 
     /// Tells everybody who should know that a server did not answer.
@@ -126,9 +334,51 @@ fn is_about_headers(answer: &Answer) -> bool {
     matches!(answer.outcome(), Outcome::Error { code } if ours.iter().any(|it| i64::from(*it) == *code))
 }
 
+/// Longer than any call takes.
+const FOREVER: Duration = Duration::from_hours(24);
+
+fn out_of_time(patience: &Patience) -> upstream::Error {
+    upstream::Error::too_slow(patience.step)
+}
+
+/// Whether a server could have anything to say or ask before it answers.
+fn may_converse(call: &Call) -> bool {
+    let client = &call.client;
+    let is_legacy = client.revision.era() == Era::Legacy;
+    call.method().may_ask() && (is_legacy || client.capabilities.is_some())
+        || client.level.is_some()
+        || call.as_task != AsTask::No
+        || call.request.meta().progress_token.is_some()
+}
+
+/// Whose conversations with servers a call belongs to: a session's, or a principal's.
+pub(super) fn owner_of(permit: &Permit, call: &Call) -> Arc<str> {
+    match &call.session {
+        Some(session) => session.id.as_str().into(),
+        None => permit.caller().principal().kind.to_string().into(),
+    }
+}
+
+/// Who calls, as far as a server of an older revision must know.
+fn party(permit: &Permit, call: &Call) -> Party {
+    let principal: Arc<str> = permit.caller().principal().kind.to_string().into();
+    Party {
+        is_many: call.session.is_none(),
+        owner: owner_of(permit, call),
+        principal,
+        capabilities: call.client.capabilities.clone(),
+        level: call.client.level,
+        era: call.client.revision.era(),
+    }
+}
+
+fn owner(permit: &Permit, call: &Call) -> Owner {
+    let session = call.session.as_ref().map(|session| &session.id);
+    Owner::new(&permit.caller().principal().kind, session, &call.request)
+}
+
 /// Whether what came back can be given to the client.
 fn judge(server: &Server, call: &Call, answer: Answer) -> Result<Body, Problem> {
-    let is_modern = call.client.revision.era() == Era::Modern;
     let unusable = |what: &str| {
         let message = format!("{} {what}", server.name);
         Err(Problem::new(Kind::Upstream, message).with_data("server", server.name.as_str()))
@@ -141,14 +391,38 @@ fn judge(server: &Server, call: &Call, answer: Answer) -> Result<Body, Problem> 
             Ok(Body::Carried(answer))
         }
         // The client's next request carries what was asked for, and finds its way by name.
-        Outcome::Result { r#type: ResultType::InputRequired, .. } if is_modern => {
+        Outcome::Result { r#type: ResultType::InputRequired, .. } => {
+            let Some(asked) = InputRequired::read(&answer) else {
+                return unusable("asks for input that cannot be read");
+            };
+            for one in &asked.requests {
+                if !can_be_asked(call, &one.method) {
+                    return unusable(&format!(
+                        "asks for {}, which the client cannot do",
+                        one.method
+                    ));
+                }
+                if is_unsafe(&one.method, &one.params) {
+                    return unusable("asks to open an address that is not https");
+                }
+            }
             Ok(Body::Carried(answer))
         }
-        Outcome::Result { r#type: ResultType::InputRequired, .. } => unusable(
-            "asks for input, which this client's revision cannot give through the gateway yet",
-        ),
-        Outcome::Result { r#type: ResultType::Unknown, .. } => {
+        Outcome::Result { r#type: ResultType::Unknown | ResultType::Task, .. } => {
             unusable("answered with a kind of result that the gateway does not know")
         }
     }
+}
+
+/// Whether the client said that it can be asked such a thing.
+fn can_be_asked(call: &Call, method: &str) -> bool {
+    let name = match method {
+        "elicitation/create" => "elicitation",
+        "sampling/createMessage" => "sampling",
+        "roots/list" => "roots",
+        _ => return false,
+    };
+    let said = call.client.capabilities.as_deref().unwrap_or("{}");
+    let said: Map<String, Value> = serde_json::from_str(said).unwrap_or_default();
+    said.contains_key(name)
 }

@@ -3,21 +3,37 @@
 mod answer;
 mod filter;
 mod forward;
+mod listen;
+mod parked;
+mod relay;
+mod tasks;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Credential},
     catalog::{self, Catalog},
-    domain::{ItemKind, PrincipalKind},
+    domain::{Instance, ItemKind, Principal, PrincipalKind, Scope, Server, SessionId, Target},
     observe::{Journal, Line, Outcome},
+    pipeline::{
+        forward::{Forwarded, Road, Start},
+        listen::Listeners,
+        parked::Parked,
+        tasks::{Tasks, is_task},
+    },
     problem::{Classify, Problem},
     registry::Registry,
     traffic::{self, Route, Traffic},
     upstream::Upstream,
-    wire::{Answer, Call},
+    wire::{Answer, Call, Method},
 };
+
+pub(crate) use listen::{Filter, Listening};
+pub(crate) use relay::{NOTICES, Notices};
 
 /// The JSON-RPC code of a session or endpoint that is not there.
 pub(crate) const NOT_THERE: i32 = -32001;
@@ -30,11 +46,41 @@ pub(crate) struct Settings {
     pub(crate) timeout_seconds: u32,
     /// Attempts at a call that provably never reached a server.
     pub(crate) max_attempts: u32,
+    /// Seconds that a call may take at most, however much progress it shows.
+    pub(crate) longest_seconds: u32,
+    /// Seconds that a client has to answer what a server asks in the middle of a call.
+    pub(crate) input_seconds: u32,
+    /// Calls that wait for input at the same time.
+    pub(crate) max_parked: usize,
+    /// Of these, for one principal.
+    pub(crate) max_parked_per_principal: usize,
+    /// Tasks that run or whose results are kept, at the same time.
+    pub(crate) max_tasks: usize,
+    /// Of these, for one principal.
+    pub(crate) max_tasks_per_principal: usize,
+    /// Seconds for which the result of a task is kept.
+    pub(crate) task_seconds: u32,
+    /// Streams at the same time on which clients hear of changes.
+    pub(crate) max_listeners: usize,
+    /// Resources whose changes one of them hears of.
+    pub(crate) max_resources_per_listener: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout_seconds: 60, max_attempts: 3 }
+        Self {
+            timeout_seconds: 60,
+            max_attempts: 3,
+            longest_seconds: 3_600,
+            input_seconds: 300,
+            max_parked: 1_000,
+            max_parked_per_principal: 100,
+            max_tasks: 1_000,
+            max_tasks_per_principal: 100,
+            task_seconds: 600,
+            max_listeners: 20_000,
+            max_resources_per_listener: 500,
+        }
     }
 }
 
@@ -48,6 +94,9 @@ pub(crate) struct Pipeline {
     registry: Registry,
     upstream: Upstream,
     journal: Journal,
+    parked: Arc<Parked>,
+    tasks: Arc<Tasks>,
+    listeners: Arc<Listeners>,
 }
 
 /// The rooms that the path leads through.
@@ -66,7 +115,9 @@ pub(crate) struct Reply {
     /// The answer.
     pub(crate) body: Body,
     /// Who asked, as it turned out.
-    pub(crate) caller: PrincipalKind,
+    pub(crate) caller: Principal,
+    /// The server that was asked, or whose endpoint it is; none where that is the gateway's own.
+    pub(crate) server: Option<Arc<Server>>,
 }
 
 /// An answer without the client's id.
@@ -81,53 +132,130 @@ pub(crate) enum Body {
         /// Whether clients of every revision can read it as it is.
         fits_all: bool,
     },
+    /// Word of changes, for as long as somebody listens.
+    Listening(Listening),
 }
 
 impl Pipeline {
     /// A path through these rooms.
     pub(crate) fn new(settings: Settings, rooms: Rooms) -> Self {
         let Rooms { access, catalog, traffic, registry, upstream, journal } = rooms;
-        Self { settings, access, catalog, traffic, registry, upstream, journal }
+        let (parked, tasks, listeners) = (Arc::new(Parked::new()), Arc::default(), Arc::default());
+        Self {
+            settings,
+            access,
+            catalog,
+            traffic,
+            registry,
+            upstream,
+            journal,
+            parked,
+            tasks,
+            listeners,
+        }
     }
 
-    /// Carries a call from its client to an answer, and leaves one line of it.
+    /// Carries a call from its client to an answer, and leaves one line of it. What its server
+    /// says before the answer goes to `notices`, where the client can hear it.
     pub(crate) async fn handle(
         &self,
         call: &Call,
         credential: &Credential,
+        notices: Option<&Notices>,
     ) -> Result<Reply, Problem> {
         let mut line = self.journal.open(call);
-        let outcome = self.walk(call, credential, &mut line).await;
+        let outcome = self.walk(call, credential, notices, &mut line).await;
         line.close(told(&outcome));
         outcome
     }
 
     /// Whether a call with this credential would get past the first stage now.
     pub(crate) fn knows(&self, credential: &Credential) -> bool {
-        self.access.authenticate(credential).is_ok()
+        self.who(credential).is_some()
+    }
+
+    /// Who shows this credential, if anybody is known by it now.
+    pub(crate) fn who(&self, credential: &Credential) -> Option<PrincipalKind> {
+        let caller = self.access.authenticate(credential).ok()?;
+        Some(caller.principal().kind.clone())
+    }
+
+    /// Keeps calls that wait and clients that listen, until `stop`.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        tokio::join!(self.sweep(stop.clone()), self.relay_news(stop));
+    }
+
+    async fn sweep(&self, stop: CancellationToken) {
+        let round = Duration::from_secs(u64::from(self.settings.input_seconds).clamp(1, 5));
+        while stop.run_until_cancelled(tokio::time::sleep(round)).await.is_some() {
+            self.parked.sweep();
+            self.tasks.sweep(self.journal.now());
+        }
+        self.tasks.end().await;
+    }
+
+    /// The transport by which an instance is reached, as far as it is known.
+    pub(crate) fn transport(&self, instance: &Instance) -> &'static str {
+        self.upstream.transport(instance)
+    }
+
+    /// Lets go of what a session left behind, here and at servers.
+    pub(crate) fn leave(&self, session: &SessionId) {
+        self.parked.leave(session);
+        self.tasks.leave(session);
+        self.upstream.leave(session.as_str());
     }
 
     async fn walk(
         &self,
         call: &Call,
         credential: &Credential,
+        notices: Option<&Notices>,
         line: &mut Line,
     ) -> Result<Reply, Problem> {
         let caller = self.access.authenticate(credential)?;
         line.caller(caller.principal());
         caller.owns(call.session.as_ref()).map_err(not_there)?;
-        let kind = caller.principal().kind.clone();
+        let principal = caller.principal().clone();
         let target = self.catalog.find(&caller, call).await.map_err(not_found)?;
         line.target(&target);
+        let server = self.server(&principal, call, &target);
         let permit = self.access.authorize(caller, &target).map_err(|denied| hide(denied, call))?;
         let ticket = self.traffic.admit(&permit, &target).map_err(|full| {
             Problem::from(full).with_retry_after(traffic::Error::RETRY_AFTER_SECONDS)
         })?;
         let body = match self.traffic.route(&target) {
+            Route::Here(_) if *call.method() == Method::Listen => {
+                self.listen(&permit, call).await?
+            }
             Route::Here(item) => self.answer(&permit, item, call).await?,
-            Route::There(candidates) => self.forward(&ticket, &candidates, call, line).await?,
+            Route::There(_) if is_task(call) => {
+                return self.begin_task(Start::Anew(ticket), permit, target, call);
+            }
+            Route::There(candidates) => {
+                let road = Road { call, permit: &permit, candidates: &candidates, notices };
+                match self.forward(Start::Anew(ticket), road, line).await? {
+                    Forwarded::Body(body) => body,
+                    Forwarded::Task(conversing, ticket) => {
+                        let start = Start::GoesOn(conversing, ticket);
+                        return self.begin_task(start, permit, target, call);
+                    }
+                }
+            }
         };
-        Ok(Reply { body: filter::apply(&self.catalog, &permit, &target, call, body), caller: kind })
+        let body = filter::apply(&self.catalog, &permit, &target, call, body);
+        Ok(Reply { body, caller: principal, server })
+    }
+
+    /// The server that a call is about: whose item it names, or whose endpoint it came by.
+    fn server(&self, caller: &Principal, call: &Call, target: &Target) -> Option<Arc<Server>> {
+        match (target, &call.scope) {
+            (Target::Item { server, .. }, _) => Some(server.clone()),
+            (Target::House { .. }, Scope::Server(name)) => {
+                self.registry.directory().find(caller.organization, name).cloned()
+            }
+            (Target::House { .. }, _) => None,
+        }
     }
 }
 
@@ -162,7 +290,7 @@ fn told(outcome: &Result<Reply, Problem>) -> Outcome<'_> {
     use crate::wire::Outcome as Said;
     match outcome {
         Err(problem) => Outcome::Problem(problem),
-        Ok(Reply { body: Body::Made { .. }, .. }) => Outcome::Ok,
+        Ok(Reply { body: Body::Made { .. } | Body::Listening(_), .. }) => Outcome::Ok,
         Ok(Reply { body: Body::Carried(answer), .. }) => match answer.outcome() {
             Said::Result { is_error: true, .. } => Outcome::ToolError,
             Said::Result { .. } => Outcome::Ok,
