@@ -59,6 +59,12 @@ impl Reader {
         Ok(Whole { bytes: joined(pieces), _share: share })
     }
 
+    /// Takes a message in that came whole.
+    pub(super) fn hold(&self, bytes: Bytes) -> Result<Whole, Unread> {
+        let share = self.share(bytes.len())?;
+        Ok(Whole { bytes, _share: share })
+    }
+
     fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Unread> {
         let count = u32::try_from(bytes).unwrap_or(u32::MAX);
         Arc::clone(&self.budget).try_acquire_many_owned(count).map_err(|_| {

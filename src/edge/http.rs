@@ -20,9 +20,14 @@ use crate::{
         Guard, Peer, Settings,
         arrival::{Arrival, Inside},
         body::{Reader, Unread, Whole},
+        channel::Way,
+        channels::Channels,
+        facade::Rest,
         legacy::Legacy,
         modern,
+        plain::Plain,
         reply::{self, Refusal},
+        rpc::{self, Addressing, Rpc},
         session::Sessions,
     },
     pipeline::Pipeline,
@@ -35,9 +40,11 @@ use crate::{
 pub(crate) struct Front(Arc<Inner>);
 
 struct Inner {
-    reader: Reader,
+    reader: Arc<Reader>,
     guard: Guard,
     inside: Inside,
+    channels: Channels,
+    rpc: Rpc,
     clock: Arc<dyn Clock>,
     office: axum::Router,
 }
@@ -51,15 +58,23 @@ impl Front {
         office: axum::Router,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sessions = Sessions::new(settings.sessions.clone(), clock.clone());
-        let reader = Reader::new(settings.body_bytes, settings.bodies_bytes);
-        let inside = Inside { pipeline, sessions };
-        Self(Arc::new(Inner { reader, guard, inside, clock, office }))
+        let sessions = Sessions::new(settings.sessions.clone(), pipeline.clone(), clock.clone());
+        let reader = Arc::new(Reader::new(settings.body_bytes, settings.bodies_bytes));
+        let inside = Inside::new(pipeline, sessions);
+        let channels = Channels::new(inside.clone(), reader.clone(), settings);
+        let (rpc_settings, rpc_clock) = (settings.rpc.clone(), clock.clone());
+        let rpc = Rpc { inside: inside.clone(), settings: rpc_settings, clock: rpc_clock };
+        Self(Arc::new(Inner { reader, guard, inside, channels, rpc, clock, office }))
     }
 
     /// The sessions of older clients.
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.0.inside.sessions
+    }
+
+    /// Ends the streams that stand open, which would end by themselves only when their clients go.
+    pub(crate) fn close_streams(&self) {
+        self.0.inside.closing.cancel();
     }
 
     /// Answers one request. A panic on the way is told as a failure with the request's id.
@@ -102,27 +117,60 @@ impl Front {
             Ok(credential) => credential,
             Err(error) => return refuse(&error.into()),
         };
+        if let Some((way, scope)) = Way::of(request.uri().path()) {
+            let (headers, request_id) = (request.headers().clone(), request_id.clone());
+            let via = way.name();
+            let arrival = Arrival { request_id, scope, headers, credential, via, began };
+            return self.channel(way, arrival, request).await;
+        }
         let Some(scope) = scope(request.uri().path()) else {
-            return self.office(request, credential, request_id).await;
+            return match Plain::find(request.uri().path()) {
+                Some(plain) => self.plain(plain, peer, request, (credential, request_id)).await,
+                None => self.office(request, credential, request_id).await,
+            };
         };
         let (parts, body) = request.into_parts();
         let via = if peer.address.is_some() { "http" } else { "unix" };
         let request_id = request_id.clone();
         let arrival = Arrival { request_id, scope, headers: parts.headers, credential, via, began };
         match parts.method {
-            Verb::GET => return reply::status(&arrival.headers),
-            Verb::POST | Verb::DELETE => {}
+            Verb::GET if !arrival.reads_events() => return reply::status(&arrival.headers),
+            Verb::GET | Verb::POST | Verb::DELETE => {}
             _ => return reply::not_allowed(),
         }
         if let Err(refusal) = self.0.inside.recognise(&arrival).await {
             return *refusal;
         }
-        if parts.method == Verb::DELETE {
-            return Legacy(&self.0.inside).end(arrival).await;
+        match parts.method {
+            Verb::DELETE => return Legacy(&self.0.inside).end(arrival).await,
+            Verb::GET => return Legacy(&self.0.inside).stream(arrival).await,
+            _ => {}
         }
         match self.read(&arrival, body).await {
             Ok(body) => self.post(arrival, &body.bytes).await,
             Err(refusal) => *refusal,
+        }
+    }
+
+    /// Answers a request on a way to a channel.
+    async fn channel<B>(&self, way: Way, arrival: Arrival, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let channels = &self.0.channels;
+        let guest = match channels.let_in(way, arrival, request.method()).await {
+            Ok(guest) => guest,
+            Err(refusal) => return *refusal,
+        };
+        let (parts, body) = request.into_parts();
+        match way {
+            Way::Socket => channels.open_socket(guest, parts),
+            Way::Stream => channels.open_stream(guest),
+            Way::Post => match self.read(&guest.arrival, body).await {
+                Ok(message) => channels.post(&guest, parts.uri.query(), message),
+                Err(refusal) => *refusal,
+            },
         }
     }
 
@@ -143,6 +191,61 @@ impl Front {
         response
     }
 
+    /// Answers where clients ask one thing and hear one answer.
+    async fn plain<B>(
+        &self,
+        plain: Plain,
+        peer: &Peer,
+        request: Request<B>,
+        (credential, request_id): (Credential, &RequestId),
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let Inner { inside, rpc, clock, .. } = &*self.0;
+        let (parts, body) = request.into_parts();
+        let arrival = Arrival {
+            request_id: request_id.clone(),
+            scope: plain.scope(),
+            headers: parts.headers,
+            credential,
+            via: if peer.address.is_some() { "http" } else { "unix" },
+            began: clock.tick(),
+        };
+        if parts.method != plain.verb() {
+            return reply::takes_only(&plain.verb());
+        }
+        if let Plain::Facade(facade) = &plain {
+            let rest = Rest { inside, clock: &**clock, arrival: &arrival, facade };
+            if let Err(problem) = inside.known_at_all(&arrival).await {
+                return rest.refuse(&problem);
+            }
+            if parts.method == Verb::GET {
+                return rest.answer(&Bytes::new()).await;
+            }
+            return match self.whole(&arrival, body).await {
+                Ok(body) => rest.answer(&body.bytes).await,
+                Err((problem, status)) => rest.refuse_with(&problem, status),
+            };
+        }
+        if let Err(refusal) = inside.recognise(&arrival).await {
+            return *refusal;
+        }
+        if plain == Plain::Introspection {
+            return rpc::introspection();
+        }
+        let body = match self.read(&arrival, body).await {
+            Ok(body) => body,
+            Err(refusal) => return *refusal,
+        };
+        match plain {
+            Plain::Batch(_) => rpc.many(&arrival, Addressing::Path, &body.bytes).await,
+            Plain::RpcByParam => rpc.any(&arrival, Addressing::Param, &body.bytes).await,
+            _ => rpc.any(&arrival, Addressing::Path, &body.bytes).await,
+        }
+    }
+
     /// The body of a message, within the limits.
     async fn read<B>(&self, arrival: &Arrival, body: B) -> Result<Whole, Refusal>
     where
@@ -153,15 +256,29 @@ impl Front {
             let id = &RawId::null();
             reply::rpc_problem(&problem, id, &arrival.request_id, Some(status)).into()
         };
+        match self.whole(arrival, body).await {
+            Err((_, StatusCode::UNSUPPORTED_MEDIA_TYPE)) => {
+                let response = reply::unsupported_media(&arrival.request_id, self.0.clock.now());
+                Err(response.into())
+            }
+            read => read.map_err(refuse),
+        }
+    }
+
+    async fn whole<B>(&self, arrival: &Arrival, body: B) -> Result<Whole, Unread>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let length = arrival.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         if let Some(said) = length.and_then(|text| text.parse().ok()) {
-            self.0.reader.check_length(said).map_err(refuse)?;
+            self.0.reader.check_length(said)?;
         }
         if !is_json(&arrival.headers) {
-            let response = reply::unsupported_media(&arrival.request_id, self.0.clock.now());
-            return Err(response.into());
+            let problem = Problem::new(Kind::Invalid, reply::NOT_JSON);
+            return Err((problem, StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        self.0.reader.read(body).await.map_err(refuse)
+        self.0.reader.read(body).await
     }
 
     async fn post(&self, arrival: Arrival, body: &Bytes) -> Response<Body> {
@@ -173,7 +290,7 @@ impl Front {
             Message::Request(request) | Message::Notification(request) => {
                 modern::is_claimed(&arrival, request)
             }
-            Message::Answer => arrival.names_modern(),
+            Message::Answer(_) => arrival.names_modern(),
         };
         if is_modern {
             modern::answer(&self.0.inside, arrival, message).await
@@ -235,17 +352,7 @@ mod tests {
     use http_body_util::{BodyExt, Empty};
 
     use super::*;
-    use crate::{
-        access::{self, Access},
-        catalog::{self, Catalog},
-        domain::FixedClock,
-        observe::{self, Journal, Metrics},
-        pipeline::{self, Rooms},
-        registry::{self, Registry},
-        store::{self, Store},
-        traffic::{self, Traffic},
-        upstream::{self, Upstream},
-    };
+    use crate::{domain::FixedClock, edge::furnished::furnished};
 
     struct House {
         front: Front,
@@ -254,28 +361,8 @@ mod tests {
 
     /// A front door to an empty house with this office.
     fn house(office: axum::Router) -> House {
-        let folder = tempfile::tempdir().expect("a folder");
         let clock: Arc<dyn Clock> = Arc::new(FixedClock::default());
-        let data = folder.path().join("data");
-        let store = Store::create(&data, &store::Settings::default(), clock.clone());
-        let store = store.expect("a store");
-        let (metrics, observe) = (Metrics::new(), observe::Settings::default());
-        let log = observe::Log::new(observe.queue_bytes);
-        let journal = Journal::new(&observe, log, metrics.clone(), clock.clone());
-        let access = Access::new(access::Settings::default(), &store, clock.clone());
-        let environment = upstream::Environment { path: "".into(), home: None, lang: None };
-        let settings = upstream::Settings::default();
-        let upstream = Upstream::new(settings, None, data, environment, clock.clone());
-        let upstream = upstream.expect("an upstream");
-        let settings = registry::Settings::default();
-        let registry = Registry::new(settings, &store, &upstream, &metrics, clock.clone());
-        let registry = registry.expect("a registry");
-        let settings = catalog::Settings::default();
-        let catalog = Catalog::new(settings, &registry, &upstream, &metrics, clock.clone());
-        let access = access.expect("readable");
-        let traffic = Traffic::new(traffic::Settings::default());
-        let rooms = Rooms { access, catalog, traffic, registry, upstream, journal };
-        let pipeline = Pipeline::new(pipeline::Settings::default(), rooms);
+        let (pipeline, folder) = furnished(&clock);
         let guard = Guard::new(&[], &["gateway".to_owned()], &[]);
         let front = Front::new(&Settings::default(), guard, pipeline, office, clock);
         House { front, _folder: folder }

@@ -1,23 +1,38 @@
 //! The doors: bytes in, bytes out.
 
 mod arrival;
+mod batch;
 mod body;
+mod channel;
+mod channels;
+mod converse;
+mod facade;
+#[cfg(test)]
+mod furnished;
 mod guard;
 mod http;
 mod legacy;
 mod listen;
+mod listening;
 mod modern;
+mod plain;
 mod reply;
+mod rpc;
 mod session;
+mod sse;
+mod stream;
 mod strict;
+mod tasks;
+mod websocket;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use guard::Guard;
 pub(crate) use http::Front;
 pub(crate) use listen::{Door, Peer, Stop, serve};
+pub(crate) use modern::render as answer;
 pub(crate) use reply::http_problem;
-pub(crate) use session::Sessions;
+pub(crate) use session::{SessionView, Sessions, Traffic};
 
 /// How the doors are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) connections: listen::Settings,
     /// Sessions of older clients.
     pub(crate) sessions: session::Settings,
+    /// Connections that carry messages both ways.
+    pub(crate) channels: channel::Settings,
+    /// Arrays of plain JSON-RPC.
+    pub(crate) rpc: rpc::Settings,
     /// The largest message, in bytes.
     pub(crate) body_bytes: usize,
     /// Bytes of all messages that are being read or answered at the same time.
@@ -43,6 +62,8 @@ impl Default for Settings {
         Self {
             connections: listen::Settings::default(),
             sessions: session::Settings::default(),
+            channels: channel::Settings::default(),
+            rpc: rpc::Settings::default(),
             body_bytes: 4 << 20,
             bodies_bytes: 256 << 20,
             allowed_hosts: Vec::new(),

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
         WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -20,6 +20,9 @@ use crate::{
 
 /// A response that ends a request early. Boxed, because it is seldom and large.
 pub(super) type Refusal = Box<Response<Body>>;
+
+/// What whoever sends something else is told.
+pub(super) const NOT_JSON: &str = "send application/json, uncompressed";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -133,9 +136,17 @@ pub(super) fn not_allowed() -> Response<Body> {
     response
 }
 
+/// A method that a path does not take, which takes this one only.
+pub(super) fn takes_only(verb: &Method) -> Response<Body> {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    let verb = HeaderValue::from_str(verb.as_str()).expect("methods are plain text");
+    response.headers_mut().insert(ALLOW, verb);
+    response
+}
+
 /// A body that is not JSON, or is compressed.
 pub(super) fn unsupported_media(request_id: &RequestId, now: Timestamp) -> Response<Body> {
-    let problem = Problem::new(Kind::Invalid, "send application/json, uncompressed");
+    let problem = Problem::new(Kind::Invalid, NOT_JSON);
     let mut response = http_problem(&problem, request_id, now);
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response

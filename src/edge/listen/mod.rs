@@ -3,13 +3,14 @@
 mod places;
 mod settings;
 mod stop;
+mod upgrade;
 
 use std::{
     convert::Infallible,
     future::{Future, ready},
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -26,8 +27,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     task::{JoinError, JoinSet},
     time::sleep,
@@ -40,7 +42,11 @@ use crate::{
 
 use self::places::{Place, Places};
 
-pub(crate) use self::{settings::Settings, stop::Stop};
+pub(crate) use self::{
+    settings::Settings,
+    stop::Stop,
+    upgrade::{Rest, Socket, Upgrade},
+};
 
 /// The pause after a failed accept: without a free file descriptor the next one fails too.
 const PAUSE_MS: u64 = 50;
@@ -170,7 +176,7 @@ where
 
     async fn admit<S>(self: &Arc<Self>, mut stream: S, peer: Peer, connections: &mut JoinSet<()>)
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Socket + 'static,
     {
         if let Some(place) = self.places.take(peer.address.map(|address| address.ip())) {
             connections.spawn(Arc::clone(self).converse(stream, peer, place));
@@ -183,30 +189,41 @@ where
     /// The life of one connection.
     async fn converse<S>(self: Arc<Self>, stream: S, peer: Peer, _place: Place)
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Socket + 'static,
     {
         let busy = Busy::default();
+        let upgrade = Mutex::new(None);
         let socket = Strict::new(stream, Arc::clone(&self.settings), busy.clone());
         let service = service_fn(|request| {
             let answering = busy.begin();
             let answer = self.answer(peer, request);
+            let upgrade = &upgrade;
             async move {
-                let answer = answer.await.map(|body| answering.until_end_of(body));
+                let mut answer = answer.await.map(|body| answering.until_end_of(body));
+                *upgrade.lock() = answer.extensions_mut().remove::<Upgrade>();
                 Ok::<Response<Answer<B>>, Infallible>(answer)
             }
         });
-        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
+        let connection = self.protocol.serve_connection(TokioIo::new(socket), service);
+        // Boxed, so that it takes no room any more once a connection goes on without HTTP.
+        let mut connection = Box::pin(connection);
         let draining = self.stop.for_connection();
         let outcome = tokio::select! {
             biased;
             outcome = connection.as_mut() => outcome,
             () = draining.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                connection.as_mut().await
             }
         };
         if let Err(error) = outcome {
             tracing::debug!(error = chain(&error), "connection ended");
+            return;
+        }
+        let Some(onward) = upgrade.lock().take().and_then(Upgrade::onward) else { return };
+        let parts = Pin::into_inner(connection).into_parts();
+        if let Some(socket) = parts.io.into_inner().into_socket() {
+            onward(Rest { socket: Box::new(socket), read: parts.read_buf }).await;
         }
     }
 

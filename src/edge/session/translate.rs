@@ -1,15 +1,19 @@
 //! Older revisions in today's dialect: the one place where the doors know the past.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
+use super::Session;
 use crate::{
-    pipeline::Body,
+    pipeline::{Body, Filter},
     problem::{Kind, Problem},
-    wire::{Answer, Method, RawId, Request, Revision, meta, result, splice},
+    wire::{Answer, Method, Notice, RawId, Request, Revision, Tells, meta, result, splice},
 };
 
 /// What a client asks for in its handshake.
@@ -18,6 +22,8 @@ pub(crate) struct Handshake {
     pub(crate) revision: Revision,
     /// What it calls itself.
     pub(crate) client: Option<Box<str>>,
+    /// What it can be asked, as JSON; none where nothing.
+    pub(crate) capabilities: Option<Arc<str>>,
 }
 
 impl Handshake {
@@ -31,9 +37,14 @@ impl Handshake {
             Problem::new(Kind::Invalid, "invalid params: \"protocolVersion\" is missing")
         })?;
         let client = request.param::<Implementation>("clientInfo");
+        let capabilities = match request.param::<&RawValue>("capabilities") {
+            Some(said) => meta::carried(said).map_err(|why| Problem::new(Kind::Invalid, why))?,
+            None => None,
+        };
         Ok(Self {
             revision: Revision::negotiate(&version),
             client: client.map(|client| client.name),
+            capabilities: capabilities.map(Into::into),
         })
     }
 }
@@ -51,6 +62,31 @@ pub(crate) fn ping() -> Request {
     PING.clone()
 }
 
+/// What a client of an older revision hears of without asking, in today's words, and of these
+/// resources besides.
+pub(crate) fn listen(resources: Vec<String>) -> Request {
+    let filter = Filter {
+        tools_list_changed: true,
+        prompts_list_changed: true,
+        resources_list_changed: true,
+        resource_subscriptions: resources,
+    };
+    let params = json!({ "notifications": filter });
+    Request::make(&Method::Listen, &params.to_string())
+}
+
+/// Does what a notification of an older client says.
+pub(crate) fn heed(session: &Session, notification: &Request) {
+    if let Tells::Cancelled { id } = Notice::read(notification).tells() {
+        session.cancel(id);
+    }
+}
+
+/// The answer that says no more than that something was done.
+pub(crate) fn nothing(id: &RawId) -> Bytes {
+    result::answer(id, b"{}")
+}
+
 /// The answer to a handshake, out of what was discovered.
 pub(crate) fn handshake_answer(id: &RawId, body: &Body, revision: Revision) -> Bytes {
     #[derive(Deserialize)]
@@ -62,7 +98,15 @@ pub(crate) fn handshake_answer(id: &RawId, body: &Body, revision: Revision) -> B
     let Body::Made { result, .. } = body else {
         unreachable!("the gateway answers discovery itself")
     };
-    let found: Discovered = serde_json::from_slice(result).expect("our own result");
+    let mut found: Discovered = serde_json::from_slice(result).expect("our own result");
+    let extensions = found.capabilities.as_object_mut().and_then(|it| it.remove("extensions"));
+    // What is an extension today was of the core once, and is unknown before that.
+    if extensions.is_some_and(|it| it.get(meta::TASKS).is_some())
+        && revision >= Revision::V2025_11_25
+    {
+        found.capabilities["tasks"] =
+            json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } });
+    }
     let server: Value = serde_json::from_str(meta::IMPLEMENTATION).expect("our own name");
     let mut opened = json!({
         "protocolVersion": revision.as_str(),
@@ -90,6 +134,7 @@ pub(crate) fn problem(problem: Problem, method: &Method) -> Problem {
 /// are taken down to ones it reads.
 pub(crate) fn answer(id: &RawId, body: &Body) -> Bytes {
     match body {
+        Body::Listening(_) => nothing(id),
         Body::Made { result, fits_all: true } => result::answer(id, result),
         Body::Made { result, fits_all: false } => result::answer(id, &plainer_tools(result)),
         Body::Carried(answer) => match answer.structured_content() {

@@ -102,6 +102,11 @@ impl<S> Strict<S> {
         }
     }
 
+    /// The socket, once HTTP is over on it; none where its client already broke the rules.
+    pub(crate) fn into_socket(self) -> Option<S> {
+        self.refusal.is_none().then_some(self.socket)
+    }
+
     /// Lets the sound ones of the fresh bytes stand.
     fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
         let fresh = &buf.filled()[before..];

@@ -1,0 +1,40 @@
+//! An empty house for tests of the doors.
+
+use std::sync::Arc;
+
+use crate::{
+    access::{self, Access},
+    catalog::{self, Catalog},
+    domain::Clock,
+    observe::{self, Journal, Metrics},
+    pipeline::{self, Pipeline, Rooms},
+    registry::{self, Registry},
+    store::{self, Store},
+    traffic::{self, Traffic},
+    upstream::{self, Upstream},
+};
+
+/// A path through a house without servers and people, and the folder it stands in.
+pub(super) fn furnished(clock: &Arc<dyn Clock>) -> (Pipeline, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let store = Store::create(&data, &store::Settings::default(), clock.clone());
+    let store = store.expect("a store");
+    let (metrics, observe) = (Metrics::new(), observe::Settings::default());
+    let log = observe::Log::new(observe.queue_bytes);
+    let journal = Journal::new(&observe, log, metrics.clone(), clock.clone());
+    let access = Access::new(access::Settings::default(), &store, clock.clone());
+    let environment = upstream::Environment { path: "".into(), home: None, lang: None };
+    let settings = upstream::Settings::default();
+    let upstream = Upstream::new(settings, None, data, environment, clock.clone());
+    let upstream = upstream.expect("an upstream");
+    let settings = registry::Settings::default();
+    let registry = Registry::new(settings, &store, &upstream, &metrics, clock.clone());
+    let registry = registry.expect("a registry");
+    let settings = catalog::Settings::default();
+    let catalog = Catalog::new(settings, &registry, &upstream, &metrics, clock.clone());
+    let access = access.expect("readable");
+    let traffic = Traffic::new(traffic::Settings::default());
+    let rooms = Rooms { access, catalog, traffic, registry, upstream, journal };
+    (Pipeline::new(pipeline::Settings::default(), rooms), folder)
+}

@@ -1,0 +1,118 @@
+//! Listening for older clients: what today's revision tells those who ask to listen, they are
+//! told on the stream that stands open.
+
+use crate::{
+    edge::{
+        arrival::{Arrival, Inside},
+        session::{Session, translate},
+    },
+    pipeline::{Body, Filter, Listening},
+    problem::{Kind, Problem},
+    wire::{AsTask, Call, Client, Tells},
+};
+
+impl Inside {
+    /// Checks that a session is its sender's, where nothing else is asked of the path.
+    pub(super) async fn known(&self, arrival: &Arrival, session: &Session) -> Result<(), Problem> {
+        let call = call_of(arrival, session, translate::ping());
+        self.pipeline.handle(&call, &arrival.credential, None).await.map(drop)
+    }
+
+    /// Listens for a session, if nobody does yet.
+    pub(super) async fn listen(&self, arrival: &Arrival, session: &Session) -> Result<(), Problem> {
+        if session.is_listening() {
+            return Ok(());
+        }
+        let subscribed = session.subscribed().lock().await;
+        let resources = subscribed.iter().cloned().collect();
+        self.listen_to(arrival, session, resources).await.map(drop)
+    }
+
+    /// Begins, or ends, to tell a session of changes of a resource.
+    pub(super) async fn subscribe(
+        &self,
+        arrival: &Arrival,
+        session: &Session,
+        uri: &str,
+        is_wanted: bool,
+    ) -> Result<(), Problem> {
+        let mut subscribed = session.subscribed().lock().await;
+        let mut wanted = subscribed.clone();
+        let is_new = if is_wanted { wanted.insert(uri.to_owned()) } else { wanted.remove(uri) };
+        if !is_new {
+            return self.known(arrival, session).await;
+        }
+        let agreed = self.listen_to(arrival, session, wanted.iter().cloned().collect()).await?;
+        if is_wanted && !agreed.resource_subscriptions.iter().any(|agreed| agreed == uri) {
+            let message = format!("{uri} is no resource whose changes can be heard of");
+            return Err(Problem::new(Kind::NotFound, message));
+        }
+        *subscribed = wanted;
+        Ok(())
+    }
+
+    /// Listens anew for a session: to its lists, and to these resources.
+    async fn listen_to(
+        &self,
+        arrival: &Arrival,
+        session: &Session,
+        resources: Vec<String>,
+    ) -> Result<Filter, Problem> {
+        let call = call_of(arrival, session, translate::listen(resources));
+        let reply = self.pipeline.handle(&call, &arrival.credential, None).await?;
+        let Body::Listening(listening) = reply.body else {
+            unreachable!("whoever asks to listen listens, or is refused")
+        };
+        let agreed = listening.agreed().clone();
+        let over = session.listen_anew();
+        let (inside, session, credential) =
+            (self.clone(), session.clone(), arrival.credential.clone());
+        self.sessions.tasks().spawn(async move {
+            let telling = tell(&inside, &session, &credential, listening);
+            over.run_until_cancelled(telling).await;
+        });
+        Ok(agreed)
+    }
+}
+
+async fn tell(
+    inside: &Inside,
+    session: &Session,
+    credential: &crate::access::Credential,
+    mut listening: Listening,
+) {
+    while let Some(notice) = listening.next().await {
+        // A key that was revoked meanwhile hears nothing more.
+        if !inside.pipeline.knows(credential) {
+            inside.sessions.turn_out(session.id());
+            return;
+        }
+        let is_wanted = match (notice.tells(), session.level()) {
+            (Tells::Message { level }, Some(wanted)) => *level >= wanted,
+            _ => true,
+        };
+        if is_wanted {
+            let _place = session.tell(notice.bytes().clone());
+        }
+    }
+}
+
+fn call_of(arrival: &Arrival, session: &Session, request: crate::wire::Request) -> Call {
+    let opening = session.opening();
+    Call {
+        request_id: arrival.request_id.clone(),
+        scope: arrival.scope.clone(),
+        request,
+        client: Client {
+            revision: opening.revision,
+            name: opening.client.clone(),
+            via: arrival.via,
+            capabilities: None,
+            level: None,
+        },
+        session: Some(session.key()),
+        repeated: None,
+        as_task: AsTask::No,
+        began: arrival.began,
+    }
+}
