@@ -114,7 +114,7 @@ async fn serve_until_told(
     rooms.house.set_ready(false);
     let deadline = Duration::from_secs(settings.drain_seconds);
     let ending = async {
-        running.drain(deadline).await;
+        running.drain(&rooms, deadline).await;
         running.stop(&rooms).await;
     };
     tokio::select! {
@@ -145,16 +145,27 @@ pub async fn office(mut settings: Settings, folder: Folder) -> anyhow::Result<Of
     // A command speaks for itself, also of servers that do not answer.
     settings.observe.calls = false;
     settings.observe.level = "error".into();
-    let diary = Diary::open(&settings)?;
-    let rooms = Building::raise(&settings, &diary.log, settings.listen, folder).await?;
     let socket = settings.data.join(format!("office-{}.sock", std::process::id()));
-    let local = bind_local(&socket)?;
-    let running = Running::start(&rooms, vec![Door::Unix(local)]);
-    rooms.house.set_ready(true);
-    Ok(Office { socket, rooms, running, _diary: diary })
+    Office::open(&settings, folder, socket).await
+}
+
+/// A gateway within another program: it serves on the local socket, where others find it as they
+/// find any other gateway.
+pub async fn embed(settings: Settings) -> anyhow::Result<Office> {
+    let socket = settings.socket();
+    Office::open(&settings, Folder::MayBeMade, socket).await
 }
 
 impl Office {
+    async fn open(settings: &Settings, folder: Folder, socket: PathBuf) -> anyhow::Result<Self> {
+        let diary = Diary::open(settings)?;
+        let rooms = Building::raise(settings, &diary.log, settings.listen, folder).await?;
+        let local = bind_local(&socket)?;
+        let running = Running::start(&rooms, vec![Door::Unix(local)]);
+        rooms.house.set_ready(true);
+        Ok(Self { socket, rooms, running, _diary: diary })
+    }
+
     /// Where the office is served.
     #[must_use]
     pub fn socket(&self) -> &Path {
@@ -163,7 +174,7 @@ impl Office {
 
     /// Ends children, writes everything, and lets the data folder go.
     pub async fn close(mut self) -> anyhow::Result<()> {
-        self.running.drain(Duration::from_secs(1)).await;
+        self.running.drain(&self.rooms, Duration::from_secs(1)).await;
         self.running.stop(&self.rooms).await;
         remove_socket(&self.socket);
         Ok(())
@@ -229,6 +240,7 @@ struct Building {
     store: Store,
     upstream: Upstream,
     catalog: Catalog,
+    pipeline: Pipeline,
     front: Front,
     office: admin::Office,
     house: House,
@@ -278,6 +290,8 @@ impl Building {
             catalog: catalog.clone(),
             traffic,
             upstream: upstream.clone(),
+            pipeline: pipeline.clone(),
+            bridge: settings.stdio_bridge.clone(),
             store: store.clone(),
             metrics,
             clock: clock.clone(),
@@ -286,10 +300,10 @@ impl Building {
         let guard =
             Guard::new(&[address], &settings.edge.allowed_hosts, &settings.edge.allowed_origins);
         let router = admin::router(office.clone());
-        let front = Front::new(&settings.edge, guard, pipeline, router, clock);
+        let front = Front::new(&settings.edge, guard, pipeline.clone(), router, clock);
         house.set_sessions(front.sessions().clone());
         let doors = settings.edge.clone();
-        Ok(Self { store, upstream, catalog, front, office, house, doors })
+        Ok(Self { store, upstream, catalog, pipeline, front, office, house, doors })
     }
 }
 
@@ -330,6 +344,8 @@ impl Running {
         tasks.spawn(async move { upstream.run(stop).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { catalog.run(stop).await });
+        let (pipeline, stop) = (rooms.pipeline.clone(), stop_tasks.clone());
+        tasks.spawn(async move { pipeline.run(stop).await });
         let mut serving = JoinSet::new();
         for door in doors {
             let (front, stop) = (rooms.front.clone(), stop_doors.clone());
@@ -347,8 +363,9 @@ impl Running {
     }
 
     /// Closes the doors and lets running calls finish, within a deadline.
-    async fn drain(&mut self, deadline: Duration) {
+    async fn drain(&mut self, rooms: &Building, deadline: Duration) {
         self.stop_doors.drain();
+        rooms.front.close_streams();
         let finish = async { while self.doors.join_next().await.is_some() {} };
         if tokio::time::timeout(deadline, finish).await.is_err() {
             tracing::warn!("some calls did not finish in time and are cut");

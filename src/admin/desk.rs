@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Somebody who is known. What they may do is asked by [`Visitor::may`].
-pub(super) struct Visitor(Caller);
+pub(super) struct Visitor(pub(super) Caller);
 
 impl Visitor {
     /// The caller, if they may do this.
@@ -77,6 +77,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Checked<T> {
 pub(super) struct Failure(Problem, Option<StatusCode>);
 
 impl Failure {
+    /// A failure that has a more exact status than its kind's.
+    pub(super) const fn with_status(problem: Problem, status: StatusCode) -> Self {
+        Self(problem, Some(status))
+    }
+
     /// JSON that does not describe what it should.
     pub(super) fn unprocessable(problem: Problem) -> Self {
         let status = (problem.kind() == Kind::Invalid).then_some(StatusCode::UNPROCESSABLE_ENTITY);

@@ -1,11 +1,16 @@
 //! The office: REST for people and their tools. Every route, on one screen.
 
+mod bridge;
 mod desk;
 mod health;
 mod keys;
+mod processes;
+mod push;
 mod servers;
+mod sessions;
 mod setup;
 mod status;
+mod transports;
 
 use std::{
     path::PathBuf,
@@ -22,12 +27,16 @@ use axum::{
     routing::{delete, get, post},
 };
 
+pub(crate) use bridge::Settings as BridgeSettings;
+
 use crate::{
     access::Access,
     catalog::Catalog,
     domain::{Clock, Timestamp},
     edge::Sessions,
     observe::Metrics,
+    pipeline::Pipeline,
+    problem::{Kind, Problem},
     registry::Registry,
     store::Store,
     traffic::Traffic,
@@ -45,6 +54,8 @@ pub(crate) struct Office {
     pub(crate) catalog: Catalog,
     pub(crate) traffic: Traffic,
     pub(crate) upstream: Upstream,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) bridge: BridgeSettings,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
@@ -86,6 +97,12 @@ impl House {
         self.0.is_ready.load(Ordering::Acquire)
     }
 
+    /// The sessions, once the doors are hung.
+    fn sessions(&self) -> Result<&Sessions, Problem> {
+        let closed = || Problem::new(Kind::Unavailable, "the doors are not open yet");
+        self.0.sessions.get().ok_or_else(closed)
+    }
+
     fn open_sessions(&self) -> usize {
         self.0.sessions.get().map_or(0, Sessions::count)
     }
@@ -105,11 +122,43 @@ pub(crate) fn router(office: Office) -> Router {
         .route("/servers", get(servers::list))
         .route("/gateway/servers", get(servers::list).post(servers::register))
         .route("/gateway/servers/{name}", get(servers::show).delete(servers::retire))
+        .route("/mcp/{server}/health", get(servers::health))
+        .route("/api/admin/sessions", get(sessions::list))
+        .route("/api/admin/sessions/{id}", get(sessions::show).delete(sessions::end))
+        .route("/api/admin/processes", get(processes::list))
         .route("/auth/api-keys", get(keys::list).post(keys::create))
         .route("/auth/api-keys/{id}", delete(keys::revoke))
+        .merge(transports())
         .fallback(desk::no_such_path)
         .method_not_allowed_fallback(desk::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn_with_state(office.clone(), desk::tell_problems))
         .with_state(office)
+}
+
+/// How the transports are, and what is said over them beside calls.
+fn transports() -> Router<Office> {
+    Router::new()
+        // Open to everybody: says nothing of what is inside.
+        .route("/rpc/health", get(transports::health))
+        .route("/sse/health", get(transports::health))
+        .route("/ws/health", get(transports::health))
+        .route("/mcp/health", get(transports::health))
+        .route("/stdio/health", get(transports::health))
+        // Behind a permission.
+        .route("/mcp/capabilities", get(transports::capabilities))
+        .route("/mcp/status", get(transports::mcp_status))
+        .route("/sse/status", get(transports::sse_status))
+        .route("/ws/status", get(transports::ws_status))
+        .route("/ws/metrics", get(transports::ws_metrics))
+        .route("/sse/events", post(push::event))
+        .route("/sse/broadcast", post(push::broadcast))
+        .route("/sse/replay/{session}", get(push::replay))
+        .route("/ws/send", post(push::send))
+        .route("/ws/broadcast", post(push::ws_broadcast))
+        .route("/ws/ping", post(push::ping))
+        .route("/ws/close", delete(push::close))
+        .route("/stdio/process", get(bridge::look).post(bridge::act))
+        .route("/stdio/send", post(bridge::send))
+        .route("/stdio/execute", post(bridge::execute))
 }

@@ -1,8 +1,9 @@
 //! Servers.
 
 use axum::{
+    Json,
     extract::{Path, Query, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -91,6 +92,59 @@ pub(super) async fn retire(
     Ok(done("the server is deregistered"))
 }
 
+/// How the instances of one server are, as predecessors tell it.
+pub(super) async fn health(
+    visitor: Visitor,
+    State(office): State<Office>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::ServersRead)?;
+    let directory = office.registry.directory();
+    let found = directory.find(caller.principal().organization, &name);
+    let server = found.ok_or(registry::Error::NoSuchServer(name))?;
+    let (health, view) = (office.registry.health(&server.id), View::of(&caller));
+    let is_healthy = matches!(health, Health::Healthy);
+    let failures = u32::from(matches!(health, Health::Unhealthy { .. }));
+    let instances: Vec<Value> = server
+        .instances
+        .iter()
+        .map(|instance| {
+            let mut shown = shown_instance(&office, instance, view);
+            shown["status"] = health.as_str().into();
+            shown["healthy"] = is_healthy.into();
+            shown["consecutive_failures"] = failures.into();
+            if let (View::Inside, Health::Unhealthy { reason, since }) = (view, &health) {
+                shown["last_error"] = reason.as_str().into();
+                shown["since"] = since.to_string().into();
+            }
+            if let Some(place) = shown.get("location").cloned() {
+                shown["endpoint"] = place;
+            }
+            shown
+        })
+        .collect();
+    let by_id: serde_json::Map<String, Value> = server
+        .instances
+        .iter()
+        .map(|instance| instance.id.to_string())
+        .zip(instances.iter().cloned())
+        .collect();
+    let total = instances.len();
+    let healthy = if is_healthy { total } else { 0 };
+    let percentage = if is_healthy { 100.0 } else { 0.0 };
+    Ok(Json(json!({
+        "status": health.as_str(),
+        "template": server.name,
+        "template_name": server.name,
+        "total_instances": total,
+        "healthy_instances": healthy,
+        "health_percentage": percentage,
+        "instances": instances,
+        "instances_by_id": by_id,
+    }))
+    .into_response())
+}
+
 /// How much of a server somebody sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
@@ -113,7 +167,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
     let directory = office.registry.directory();
     let health = office.registry.health(&server.id);
     let instances: Vec<Value> =
-        server.instances.iter().map(|instance| shown_instance(instance, view)).collect();
+        server.instances.iter().map(|instance| shown_instance(office, instance, view)).collect();
     let mut shown = json!({
         "id": server.id.to_string(),
         "name": server.name,
@@ -132,7 +186,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         shown["since"] = since.to_string().into();
     }
     if let Some(instance) = server.instances.first() {
-        shown["transport"] = instance.endpoint.transport().into();
+        shown["transport"] = office.upstream.transport(instance).into();
         if view == View::Inside {
             show_endpoint(&mut shown, &instance.endpoint);
         }
@@ -141,10 +195,10 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
     shown
 }
 
-fn shown_instance(instance: &Instance, view: View) -> Value {
+fn shown_instance(office: &Office, instance: &Instance, view: View) -> Value {
     let mut shown = json!({
         "id": instance.id.to_string(),
-        "transport": instance.endpoint.transport(),
+        "transport": office.upstream.transport(instance),
     });
     if view == View::Inside {
         shown["location"] = instance.endpoint.location().into();
@@ -154,7 +208,7 @@ fn shown_instance(instance: &Instance, view: View) -> Value {
 
 fn show_endpoint(shown: &mut Value, endpoint: &Endpoint) {
     match endpoint {
-        Endpoint::Http { url, headers } => {
+        Endpoint::Http { url, headers, .. } => {
             shown["url"] = url.to_string().into();
             shown["headers"] = headers.keys().cloned().collect();
         }

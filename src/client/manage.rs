@@ -53,6 +53,9 @@ pub struct ServerForm {
     /// How it is reached.
     #[serde(flatten)]
     pub launch: Launch,
+    /// How messages travel there; none leaves it to the gateway to find out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
     /// How its names are qualified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -303,7 +306,7 @@ impl Client {
 }
 
 /// Text as one segment of a path, whatever it holds.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let mut segment = String::new();
     for byte in text.bytes() {

@@ -2,6 +2,8 @@
 
 mod answer;
 mod call;
+mod line;
+mod live;
 mod manage;
 
 use std::{net::IpAddr, path::Path, time::Duration};
@@ -16,6 +18,8 @@ use crate::{
 
 pub use self::{
     call::{CallResult, Missing, Tool, Tools},
+    line::Line,
+    live::{ClientSession, ServerProcess},
     manage::{
         Claim, KeyForm, KeyView, Launch, NewKey, Offered, ServerForm, ServerStatus, ServerView,
         Status, StoreStatus,
@@ -67,6 +71,14 @@ pub enum Error {
         /// How the answer begins.
         start: String,
     },
+    /// A line was there, and is no more.
+    #[error("the line to {place} ended: {reason}")]
+    Closed {
+        /// Where it led.
+        place: String,
+        /// What was said, or happened.
+        reason: String,
+    },
     /// The answer is longer than a client takes.
     #[error("the answer is longer than {} bytes", ANSWER_LIMIT)]
     TooLarge,
@@ -105,7 +117,7 @@ impl Classify for Error {
             Self::Address(_) | Self::Key | Self::Refused(Refusal { status: 422, .. }) => {
                 Kind::Invalid
             }
-            Self::Unreachable { .. } => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::Closed { .. } => Kind::Unavailable,
             Self::TooSlow { .. } => Kind::Timeout,
             Self::Unreadable { .. } | Self::TooLarge => Kind::Upstream,
             Self::Refused(refusal) => Kind::ALL
