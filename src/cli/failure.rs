@@ -86,6 +86,7 @@ impl From<client::Error> for Failure {
             client::Error::Address(_) => "write it like http://127.0.0.1:8080",
             client::Error::Key => "check --key or TOLLHOUSE_KEY",
             client::Error::TooSlow { .. } => "try again, or look at 'tollhouse status'",
+            client::Error::Closed { .. } => "launch it again; the gateway's log says more",
             client::Error::TooLarge => "ask for less at once",
             client::Error::Refused(_) => advice(error.kind()),
         };

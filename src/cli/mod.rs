@@ -10,9 +10,11 @@ mod keys;
 mod out;
 mod reach;
 mod servers;
+mod sessions;
 mod setup;
 mod start;
 mod status;
+mod stdio;
 mod table;
 mod tools;
 
@@ -94,6 +96,17 @@ enum Verb {
     /// Show how the gateway and its servers are
     #[command(after_help = "Example:\n  tollhouse status -o json")]
     Status,
+    /// Serve MCP on standard input and output
+    Stdio(stdio::Stdio),
+    /// Sessions of clients: list, end
+    #[command(alias = "session", after_help = "Example:\n  tollhouse sessions -o json")]
+    Sessions {
+        #[command(subcommand)]
+        sessions: Option<sessions::Sessions>,
+    },
+    /// Show the processes of servers, and for whom they run
+    #[command(after_help = "Example:\n  tollhouse ps -o json")]
+    Ps,
     /// API keys: create, list, revoke
     #[command(subcommand, alias = "keys", after_help = "Example:\n  tollhouse key create cursor")]
     Key(keys::Keys),
@@ -149,6 +162,9 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Server(servers) => servers::run(context, servers).await?,
         Verb::Tools(tools) => tools::run(context, tools).await?,
         Verb::Status => status::run(context).await?,
+        Verb::Stdio(stdio) => stdio::run(context, stdio).await?,
+        Verb::Sessions { sessions } => sessions::run(context, sessions).await?,
+        Verb::Ps => sessions::ps(context).await?,
         Verb::Key(keys) => keys::run(context, keys).await?,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,

@@ -40,6 +40,13 @@ pub(super) struct Register {
         conflicts_with_all = ["command", "command_line", "env", "cwd"]
     )]
     headers: Vec<String>,
+    /// How messages travel there; without it, that is found out
+    #[arg(
+        long,
+        value_name = "TRANSPORT",
+        value_parser = ["auto", "streamable_http", "http", "sse", "websocket", "stdio"]
+    )]
+    transport: Option<String>,
     /// Variable for the command; without a value, this shell's own
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -104,6 +111,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
     let form = ServerForm {
         name: register.name,
         launch,
+        transport: register.transport,
         prefix: register.prefix,
         namespace: register.namespace,
         description: register.description,

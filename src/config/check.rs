@@ -1,5 +1,7 @@
 //! Rules over several settings, and over what no type can say.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::{Fault, Origin, Settings};
@@ -31,7 +33,7 @@ pub(super) fn is_boundless(value: &Value) -> bool {
 
 /// All rules that are broken.
 pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> Vec<Breach> {
-    let rules = [open_to_the_network, bare_on_the_network, public_url, no_data];
+    let rules = [open_to_the_network, bare_on_the_network, public_url, no_data, relative_commands];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
 }
 
@@ -94,6 +96,19 @@ fn public_url(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
         fix: "write for example https://tools.example.com".into(),
     };
     Some(Breach { about: &["public_url"], fault })
+}
+
+fn relative_commands(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    let commands = &settings.stdio_bridge.commands;
+    let relative = commands.iter().find(|command| !Path::new(command).is_absolute())?;
+    let fault = Fault {
+        key: "stdio_bridge.commands".into(),
+        value: Some(relative.clone()),
+        origin: origin("stdio_bridge.commands"),
+        wrong: "would be another program in another folder".into(),
+        fix: "write absolute paths, for example /usr/bin/git".into(),
+    };
+    Some(Breach { about: &["stdio_bridge.commands"], fault })
 }
 
 fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

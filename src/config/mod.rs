@@ -23,7 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::ledger::Ledger;
-use crate::{access, catalog, edge, observe, pipeline, registry, store, traffic, upstream};
+use crate::{access, admin, catalog, edge, observe, pipeline, registry, store, traffic, upstream};
 
 pub(crate) use self::{
     environment::Environment,
@@ -71,6 +71,8 @@ pub struct Settings {
     pub(crate) pipeline: pipeline::Settings,
     /// The doors.
     pub(crate) edge: edge::Settings,
+    /// Programs that may be run over HTTP.
+    pub(crate) stdio_bridge: admin::BridgeSettings,
 }
 
 impl Settings {
@@ -90,6 +92,7 @@ impl Settings {
             catalog: catalog::Settings::default(),
             pipeline: pipeline::Settings::default(),
             edge: edge::Settings::default(),
+            stdio_bridge: admin::BridgeSettings::default(),
         }
     }
 
