@@ -17,7 +17,10 @@ fn help(words: &[&str]) -> String {
 fn help_is_pinned() {
     insta::assert_snapshot!("help", help(&[]));
     insta::assert_snapshot!("help_start", help(&["start"]));
+    insta::assert_snapshot!("help_stdio", help(&["stdio"]));
     insta::assert_snapshot!("help_register", help(&["register"]));
+    insta::assert_snapshot!("help_ps", help(&["ps"]));
+    insta::assert_snapshot!("help_sessions", help(&["sessions"]));
     insta::assert_snapshot!("help_tools_call", help(&["tools", "call"]));
 }
 

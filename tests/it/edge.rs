@@ -56,7 +56,7 @@ fn a_session_lives_from_its_handshake_to_its_end() {
     assert_eq!(session.call("ping", "{}").json()["result"], serde_json::json!({}));
     let tools = session.call("tools/list", "{}").json();
     assert_eq!(tools["result"]["tools"].as_array().expect("tools").len(), 3);
-    let unknown = session.call("logging/setLevel", r#"{"level":"debug"}"#);
+    let unknown = session.call("no/such", "{}");
     assert_eq!((unknown.status, &unknown.json()["error"]["code"]), (200, &(-32601).into()));
 
     let id = [("Mcp-Session-Id", &*session.id)];
@@ -131,7 +131,8 @@ fn messages_that_are_none_are_answered_as_such() {
     let gateway = Gateway::start();
     assert_eq!(post(&gateway, &[], "{nope"), (400, -32700));
     assert_eq!(post(&gateway, &[], "[]"), (400, -32600));
-    assert_eq!(post(&gateway, &[], r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), (400, -32600));
+    // An answer belongs to a session, like the question.
+    assert_eq!(post(&gateway, &[], r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), (400, -32001));
     let deep = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"ping","x":{}{}}}"#,
         "[".repeat(99_999),

@@ -3,10 +3,12 @@
 mod fake_server;
 mod gateway;
 mod http;
+mod socket;
 
 pub(crate) use fake_server::{Act, FakeServer};
 pub(crate) use gateway::Gateway;
 pub(crate) use http::{Answer, Connection, request};
+pub(crate) use socket::Socket;
 
 use std::time::{Duration, Instant};
 
