@@ -34,7 +34,8 @@ pub(super) struct Streams(Arc<Mutex<HashMap<SessionId, Open>>>);
 struct Open {
     owner: PrincipalKind,
     scope: Scope,
-    inbox: mpsc::Sender<Whole>,
+    /// Boxed: room for all of them is there from the beginning, and hardly ever used.
+    inbox: mpsc::Sender<Box<Whole>>,
 }
 
 /// A stream while it is open. Given up on drop.
@@ -100,7 +101,7 @@ impl Channels {
             let problem = problem.with_rpc(malformed.rpc_code());
             return refuse(arrival, &problem, StatusCode::BAD_REQUEST);
         }
-        if inbox.try_send(message).is_ok() {
+        if inbox.try_send(Box::new(message)).is_ok() {
             return reply::accepted();
         }
         let message = "messages come faster than they are taken; try again in a second";
@@ -114,7 +115,7 @@ struct Speaking {
     /// None once it has ended.
     channel: Option<Channel>,
     outbox: Outbox,
-    posted: mpsc::Receiver<Whole>,
+    posted: mpsc::Receiver<Box<Whole>>,
     _entry: Entry,
 }
 
@@ -125,7 +126,7 @@ impl Source for Speaking {
                 biased;
                 _ = channel.run() => self.channel = None,
                 said = self.outbox.next() => return said.map(|said| stream::message(&said)),
-                Some(message) = self.posted.recv() => channel.take(message),
+                Some(message) = self.posted.recv() => channel.take(*message),
             }
         }
         self.outbox.take().map(|said| stream::message(&said))

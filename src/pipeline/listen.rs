@@ -50,7 +50,8 @@ struct Listener {
     digests: [u64; 4],
     /// Resources, by server and its own URI, under the names they go by here.
     resources: HashMap<(ServerId, Box<str>), Box<str>>,
-    sender: mpsc::Sender<Notice>,
+    /// Boxed: room for many is there from the beginning, and hardly ever used.
+    sender: mpsc::Sender<Box<Notice>>,
 }
 
 /// What a client wants to hear of.
@@ -83,7 +84,7 @@ pub(crate) struct Listening {
     id: u64,
     listeners: Arc<Listeners>,
     agreed: Filter,
-    heard: mpsc::Receiver<Notice>,
+    heard: mpsc::Receiver<Box<Notice>>,
 }
 
 impl std::fmt::Debug for Listening {
@@ -106,7 +107,7 @@ impl Listening {
     /// The next change; none when there is nothing more to hear: it did not keep up, or the house
     /// closes.
     pub(crate) async fn next(&mut self) -> Option<Notice> {
-        self.heard.recv().await
+        self.heard.recv().await.map(|notice| *notice)
     }
 }
 
@@ -266,7 +267,7 @@ impl Pipeline {
     fn tell(&self, mut concerns: impl FnMut(&mut Listener) -> Option<Vec<Notice>>) {
         self.listeners.by_id.lock().retain(|_, listener| {
             let notices = concerns(listener).unwrap_or_default();
-            notices.into_iter().all(|notice| listener.sender.try_send(notice).is_ok())
+            notices.into_iter().all(|notice| listener.sender.try_send(notice.into()).is_ok())
         });
     }
 

@@ -34,7 +34,7 @@ use crate::edge::{
 };
 
 /// What is read at once. Allocated as long as the socket is there, so it is small.
-const READ_BYTES: usize = 4_096;
+const READ_BYTES: usize = 2_048;
 
 /// Bytes of one frame that is written. What is written at once is copied, into room that stays.
 const FRAME_BYTES: usize = 32 << 10;
