@@ -94,13 +94,10 @@ impl Legacy<'_> {
             let status = is_answer.then_some(StatusCode::OK);
             reply::rpc_problem(&problem, &id, &request_id, status)
         };
-        if !arrival.reads_events() {
-            let answer = converse::call(self.0.clone(), arrival, session, request, None).await;
-            return answer.map_or_else(tell, reply::json);
-        }
+        let reads_events = arrival.reads_events();
         let stream = session.open_stream();
-        let out = Out::Stream(session.clone(), stream);
-        let calling = converse::call(self.0.clone(), arrival, session.clone(), request, Some(out));
+        let out = reads_events.then(|| Out::Stream(session.clone(), stream));
+        let calling = converse::call(self.0.clone(), arrival, session.clone(), request, out);
         let mut calling = Calling {
             session: session.clone(),
             stream,
@@ -109,6 +106,11 @@ impl Legacy<'_> {
             tasks: self.0.sessions.tasks().clone(),
             running: Some(Box::pin(calling)),
         };
+        if !reads_events {
+            let answer = (&mut calling).await;
+            session.close_stream(stream);
+            return answer.map_or_else(tell, reply::json);
+        }
         tokio::select! {
             biased;
             () = session.is_broken_silence(stream) => {}
