@@ -4,17 +4,18 @@
 use crate::{
     edge::{
         arrival::{Arrival, Inside},
+        converse::call_of,
         session::{Session, translate},
     },
     pipeline::{Body, Filter, Listening},
     problem::{Kind, Problem},
-    wire::{AsTask, Call, Client, Tells},
+    wire::{AsTask, Tells},
 };
 
 impl Inside {
     /// Checks that a session is its sender's, where nothing else is asked of the path.
     pub(super) async fn known(&self, arrival: &Arrival, session: &Session) -> Result<(), Problem> {
-        let call = call_of(arrival, session, translate::ping());
+        let call = call_of(arrival, session, (translate::ping(), AsTask::No), false);
         self.pipeline.handle(&call, &arrival.credential, None).await.map(drop)
     }
 
@@ -58,7 +59,8 @@ impl Inside {
         session: &Session,
         resources: Vec<String>,
     ) -> Result<Filter, Problem> {
-        let call = call_of(arrival, session, translate::listen(resources));
+        let request = translate::listen(resources);
+        let call = call_of(arrival, session, (request, AsTask::No), false);
         let reply = self.pipeline.handle(&call, &arrival.credential, None).await?;
         let Body::Listening(listening) = reply.body else {
             unreachable!("whoever asks to listen listens, or is refused")
@@ -94,25 +96,5 @@ async fn tell(
         if is_wanted {
             let _place = session.tell(notice.bytes().clone());
         }
-    }
-}
-
-fn call_of(arrival: &Arrival, session: &Session, request: crate::wire::Request) -> Call {
-    let opening = session.opening();
-    Call {
-        request_id: arrival.request_id.clone(),
-        scope: arrival.scope.clone(),
-        request,
-        client: Client {
-            revision: opening.revision,
-            name: opening.client.clone(),
-            via: arrival.via,
-            capabilities: None,
-            level: None,
-        },
-        session: Some(session.key()),
-        repeated: None,
-        as_task: AsTask::No,
-        began: arrival.began,
     }
 }
