@@ -12,12 +12,9 @@ use crate::{
         session::{Out, Session, translate},
         tasks,
     },
-    pipeline::{Body, NOTICES, Reply},
+    pipeline::{NOTICES, Reply},
     problem::{Kind, Problem},
-    wire::{
-        AsTask, Call, Client, InputRequired, Method, Outcome, Request, ResultType,
-        input::{RESPONSES, STATE},
-    },
+    wire::{AsTask, Call, Client, Method, Request, input::by_key},
 };
 
 /// The code of a method that is not there.
@@ -92,7 +89,7 @@ async fn answer(
             Some(out) => while_told(inside, &call, &arrival.credential, out).await,
         };
         let reply = reply.map_err(|problem| translate::problem(problem, call.method()))?;
-        let Some((asked, out)) = asked(&reply).zip(out.as_ref()) else {
+        let Some((asked, out)) = reply.body.asks().zip(out.as_ref()) else {
             return Ok(match as_task {
                 AsTask::Yes => tasks::begun(&id, &reply.body),
                 _ => translate::answer(&id, &reply.body),
@@ -101,12 +98,13 @@ async fn answer(
         let patience = inside.sessions.patience();
         let questions = asked.requests.iter().map(|one| session.ask(out, one, patience));
         let answers = join_all(questions).await;
-        made = made_again(request, &asked, &answers);
+        made = asked.answered(request, &by_key(&asked.requests, &answers));
     }
     let message = format!("the server asked for more than {ROUNDS} rounds of input");
     Err(Problem::new(Kind::Upstream, message))
 }
 
+/// What a session's client asks, as today's revision has it.
 pub(super) fn call_of(
     arrival: &Arrival,
     session: &Session,
@@ -153,26 +151,4 @@ pub(super) async fn while_told(
         out.say(notice.bytes().clone()).await;
     }
     reply
-}
-
-/// What is asked in place of an answer.
-fn asked(reply: &Reply) -> Option<InputRequired> {
-    let Body::Carried(answer) = &reply.body else { return None };
-    match answer.outcome() {
-        Outcome::Result { r#type: ResultType::InputRequired, .. } => InputRequired::read(answer),
-        _ => None,
-    }
-}
-
-/// The same request, with the answers to what was asked.
-fn made_again(request: &Request, asked: &InputRequired, answers: &[String]) -> Request {
-    let quote = |text: &str| serde_json::to_string(text).expect("text is always JSON");
-    let answers = asked.requests.iter().zip(answers);
-    let answers: Vec<String> =
-        answers.map(|(one, answer)| format!("{}:{answer}", quote(&one.key))).collect();
-    let answers = format!("{{{}}}", answers.join(","));
-    match &asked.state {
-        Some(state) => request.with_params(&[(RESPONSES, &answers), (STATE, state)]),
-        None => request.with_params(&[(RESPONSES, &answers)]),
-    }
 }

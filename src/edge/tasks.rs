@@ -17,7 +17,11 @@ use crate::{
     },
     pipeline::Body,
     problem::{Kind, Problem},
-    wire::{AsTask, InputRequest, Method, RawId, Request, input::RESPONSES, result},
+    wire::{
+        AsTask, InputRequest, Method, RawId, Request,
+        input::{RESPONSES, by_key},
+        result,
+    },
 };
 
 /// How long is waited for a change before it is looked again.
@@ -87,8 +91,7 @@ impl Shown {
 
 /// Whether a call is to be a task, and the call without the word for it.
 pub(super) fn wish(request: &Request) -> (Request, AsTask) {
-    let wants =
-        *request.method() == Method::ToolsCall && request.param::<&RawValue>("task").is_some();
+    let wants = *request.method() == Method::ToolsCall && request.is_for_task();
     if wants { (request.without_param("task"), AsTask::Yes) } else { (request.clone(), AsTask::No) }
 }
 
@@ -188,13 +191,9 @@ impl Asker<'_> {
         let patience = self.inside.sessions.patience();
         let questions = asked.iter().map(|one| self.session.ask(out, one, patience));
         let answers = join_all(questions).await;
-        let answers: Vec<String> = asked
-            .iter()
-            .zip(&answers)
-            .map(|(one, answer)| format!("{}:{answer}", Value::from(one.key.as_str())))
-            .collect();
+        let answers = by_key(&asked, &answers);
         let task = Value::from(shown.task_id.as_str());
-        let params = format!(r#"{{"taskId":{task},"{RESPONSES}":{{{}}}}}"#, answers.join(","));
+        let params = format!(r#"{{"taskId":{task},"{RESPONSES}":{answers}}}"#);
         self.ask(&Request::make(&Method::TaskUpdate, &params)).await.map(drop)
     }
 }

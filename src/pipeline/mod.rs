@@ -29,7 +29,7 @@ use crate::{
     registry::Registry,
     traffic::{self, Route, Traffic},
     upstream::Upstream,
-    wire::{Answer, Call, Method},
+    wire::{Answer, Call, InputRequired, Method},
 };
 
 pub(crate) use listen::{Filter, Listening};
@@ -134,6 +134,16 @@ pub(crate) enum Body {
     },
     /// Word of changes, for as long as somebody listens.
     Listening(Listening),
+}
+
+impl Body {
+    /// What a server asks in place of an answer; none where it answers.
+    pub(crate) fn asks(&self) -> Option<InputRequired> {
+        match self {
+            Self::Carried(answer) => InputRequired::of(answer),
+            Self::Made { .. } | Self::Listening(_) => None,
+        }
+    }
 }
 
 impl Pipeline {

@@ -17,17 +17,13 @@ use crate::{
     access::Permit,
     domain::{PrincipalKind, SessionId, Target, Timestamp},
     pipeline::{
-        Body, NOTICES, Pipeline, Reply, filter,
+        Body, Pipeline, Reply, filter,
         forward::{Forwarded, Road, Start},
         told,
     },
     problem::{Kind, Problem},
     traffic::Route,
-    wire::{
-        Answer, AsTask, Call, Completed, InputRequired, Method, Outcome, RawId, Request,
-        ResultType,
-        input::{RESPONSES, STATE},
-    },
+    wire::{Answer, AsTask, Call, Completed, InputRequired, Method, RawId, input::RESPONSES},
 };
 
 /// How often a client may ask how far a task has come, in milliseconds.
@@ -268,10 +264,10 @@ impl Pipeline {
             let made = Call { request, ..call.clone() };
             let body = self.run_once(start.take(), (&permit, &target), &made).await;
             let now = self.journal.now();
-            if let Some(asked) = body.as_ref().ok().and_then(asked) {
+            if let Some(asked) = body.as_ref().ok().and_then(Body::asks) {
                 task.come_to(Stage::Asks(asked), now);
                 let Some((asked, answers)) = task.answers().await else { return };
-                request = made_again(&call.request, &asked, &answers);
+                request = asked.answered(&call.request, &answers);
                 continue;
             }
             task.come_to(outcome(body), now);
@@ -297,17 +293,9 @@ impl Pipeline {
             unreachable!("only calls that leave the house are tasks")
         };
         // What is said before the result has nobody to hear it.
-        let (notices, mut said) = mpsc::channel(NOTICES);
+        let (notices, _) = mpsc::channel(1);
         let road = Road { call, permit, candidates: &candidates, notices: Some(&notices) };
-        let outcome = {
-            let mut forwarding = std::pin::pin!(self.forward(start, road, &mut line));
-            loop {
-                tokio::select! {
-                    Some(_) = said.recv() => {}
-                    outcome = &mut forwarding => break outcome,
-                }
-            }
-        };
+        let outcome = self.forward(start, road, &mut line).await;
         let caller = permit.caller().principal().clone();
         let reply = outcome.map(|came| {
             let Forwarded::Body(body) = came else { unreachable!("a task makes no other task") };
@@ -386,22 +374,6 @@ impl Pipeline {
             // Whoever waits looks again then.
             let _ = tokio::time::timeout(limit, changed).await;
         }
-    }
-}
-
-fn asked(body: &Body) -> Option<InputRequired> {
-    let Body::Carried(answer) = body else { return None };
-    match answer.outcome() {
-        Outcome::Result { r#type: ResultType::InputRequired, .. } => InputRequired::read(answer),
-        _ => None,
-    }
-}
-
-/// The same request, with the answers to what was asked, as JSON.
-fn made_again(request: &Request, asked: &InputRequired, answers: &str) -> Request {
-    match &asked.state {
-        Some(state) => request.with_params(&[(RESPONSES, answers), (STATE, state)]),
-        None => request.with_params(&[(RESPONSES, answers)]),
     }
 }
 

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Request, member::Members};
+use super::{Answer, Outcome, Request, ResultType, member::Members};
 
 /// The member of a request that answers what was asked.
 pub const RESPONSES: &str = "inputResponses";
@@ -71,6 +71,23 @@ impl InputRequired {
         (!requests.is_empty() || state.is_some()).then_some(Self { requests, state })
     }
 
+    /// What a server asks in place of a result; none where it gives one.
+    #[must_use]
+    pub fn of(answer: &Answer) -> Option<Self> {
+        let asks =
+            matches!(answer.outcome(), Outcome::Result { r#type: ResultType::InputRequired, .. });
+        asks.then(|| Self::read(answer))?
+    }
+
+    /// The same request, with the answers to what was asked, as JSON of an object.
+    #[must_use]
+    pub fn answered(&self, request: &Request, answers: &str) -> Request {
+        match &self.state {
+            Some(state) => request.with_params(&[(RESPONSES, answers), (STATE, state)]),
+            None => request.with_params(&[(RESPONSES, answers)]),
+        }
+    }
+
     /// The result that asks it.
     #[must_use]
     pub fn into_answer(self) -> Answer {
@@ -94,9 +111,20 @@ impl InputRequired {
 /// The answers a request brings, by key, as JSON.
 #[must_use]
 pub fn responses(request: &Request) -> Vec<(String, Box<RawValue>)> {
-    let members: Option<Members<'_>> = request.param(RESPONSES);
+    let raw = request.responses();
+    let members = raw.and_then(|raw| serde_json::from_str::<Members<'_>>(raw).ok());
     let members = members.map(|members| members.0).unwrap_or_default();
     members.into_iter().map(|(key, raw)| (key.into_owned(), raw.to_owned())).collect()
+}
+
+/// Answers in the order of what was asked, as JSON of an object.
+#[must_use]
+pub fn by_key(asked: &[InputRequest], answers: &[String]) -> String {
+    let quote = |text: &str| serde_json::to_string(text).expect("text is always JSON");
+    let pairs = asked.iter().zip(answers);
+    let pairs: Vec<String> =
+        pairs.map(|(one, answer)| format!("{}:{answer}", quote(&one.key))).collect();
+    format!("{{{}}}", pairs.join(","))
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub struct Request {
     meta: Meta,
     meta_at: Option<Span>,
     state: Option<Box<str>>,
+    responses: Option<Span>,
+    is_for_task: bool,
     end: End,
 }
 
@@ -198,6 +200,8 @@ impl Request {
                 .map(text)
                 .transpose()
                 .map_err(|()| wrong("requestState is no text"))?,
+            responses: params.responses.map(|raw| Span::of(bytes, raw)),
+            is_for_task: params.is_for_task,
             end,
             bytes: bytes.clone(),
         })
@@ -241,6 +245,18 @@ impl Request {
     #[must_use]
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
+    }
+
+    /// The answers it brings to what a server asked, as JSON.
+    #[must_use]
+    pub fn responses(&self) -> Option<&str> {
+        self.responses.map(|at| at.text(&self.bytes))
+    }
+
+    /// Whether its client wants the call to be a task (2025-11-25).
+    #[must_use]
+    pub const fn is_for_task(&self) -> bool {
+        self.is_for_task
     }
 
     /// The same request with these members added to its params, each a name and JSON. They must
