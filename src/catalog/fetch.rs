@@ -12,8 +12,8 @@ use crate::{
         shelf::{Entry, Offer, Unfit},
     },
     domain::{Instance, ItemKind, Server},
-    upstream::{self, Ask},
-    wire::{Address, Method, Outcome, Request},
+    upstream::{self, Ask, Party},
+    wire::{Address, Askable, Era, Method, Outcome, Request},
 };
 
 /// Pages of one list that are read at most; a server that goes on beyond is going in circles.
@@ -22,10 +22,43 @@ const PAGES: usize = 100;
 /// The longest cursor that is taken; it goes back to the server, and all of a list are remembered.
 const CURSOR_LIMIT: usize = 8_192;
 
+/// Begins the name of the conversations in which servers are asked what they offer to clients that
+/// they can ask something.
+const LISTING: &str = "catalog/";
+
+/// Whether a conversation is one of these.
+pub(super) fn is_listing(owner: &str) -> bool {
+    owner.starts_with(LISTING)
+}
+
 impl Catalog {
-    /// Everything a server offers, within the deadline.
+    /// Everything a server offers to such clients, within the deadline.
     pub(super) async fn fetch(
         &self,
+        server: Arc<Server>,
+        askable: Askable,
+        deadline: Instant,
+    ) -> Result<Offer, upstream::Error> {
+        if askable == Askable::NOTHING {
+            return self.fetch_as(None, server, deadline).await;
+        }
+        let owner: Arc<str> = format!("{LISTING}{}/{}", server.id, askable.to_json()).into();
+        let party = Party {
+            owner: owner.clone(),
+            principal: LISTING.into(),
+            capabilities: Some(askable.to_json().into()),
+            level: None,
+            era: Era::Legacy,
+            is_many: false,
+        };
+        let offer = self.fetch_as(Some(&party), server, deadline).await;
+        self.0.upstream.leave(&owner);
+        offer
+    }
+
+    async fn fetch_as(
+        &self,
+        party: Option<&Party>,
         server: Arc<Server>,
         deadline: Instant,
     ) -> Result<Offer, upstream::Error> {
@@ -42,7 +75,7 @@ impl Catalog {
                 ItemKind::Resource | ItemKind::Template => peer.capabilities.resources,
             };
             if has {
-                let taken = self.fetch_kind(instance, kind, deadline, &mut room).await?;
+                let taken = self.fetch_kind((instance, party), kind, deadline, &mut room).await?;
                 items[kind as usize] = taken.entries;
                 notes.extend(taken.note);
                 refused.extend(taken.refused);
@@ -57,7 +90,7 @@ impl Catalog {
 
     async fn fetch_kind(
         &self,
-        instance: &Instance,
+        (instance, party): (&Instance, Option<&Party>),
         kind: ItemKind,
         deadline: Instant,
         room: &mut usize,
@@ -70,7 +103,7 @@ impl Catalog {
                 Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
             };
             let request = Request::make(&list_method(kind), &params);
-            let ask = Ask::plain(&request, Address::default(), deadline);
+            let ask = Ask { party, ..Ask::plain(&request, Address::default(), deadline) };
             let answer = self.0.upstream.ask(instance, ask).await?;
             if let Outcome::Error { code } = answer.outcome() {
                 // Servers may announce more than they implement.

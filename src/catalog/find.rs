@@ -7,10 +7,10 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     catalog::{
-        Catalog, Error,
+        Catalog, Error, View,
         merge::Merged,
         names, owned,
-        shelf::{Offer, Shelf},
+        shelf::{Offer, Place, Shelf},
         template,
     },
     domain::{
@@ -23,7 +23,6 @@ use crate::{
 impl Catalog {
     /// What a call is about. A look-up in memory, but for names that nobody has listed yet.
     pub(crate) async fn find(&self, caller: &Caller, call: &Call) -> Result<Target, Error> {
-        let organization = caller.principal().organization;
         let (kind, permission) = match call.method() {
             Method::Discover
             | Method::Ping
@@ -52,32 +51,25 @@ impl Catalog {
             }
         };
         let name = call.request.subject().unwrap_or_default();
-        self.find_named(organization, &call.scope, (kind, permission), name).await
+        self.find_named(&View::of(caller, call), (kind, permission), name).await
     }
 
     /// The resource of that URI at an endpoint.
-    pub(crate) async fn find_resource(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        uri: &str,
-    ) -> Result<Target, Error> {
-        let organization = caller.principal().organization;
+    pub(crate) async fn find_resource(&self, view: &View, uri: &str) -> Result<Target, Error> {
         let sought = (ItemKind::Resource, Permission::ResourcesRead);
-        self.find_named(organization, scope, sought, uri).await
+        self.find_named(view, sought, uri).await
     }
 
     async fn find_named(
         &self,
-        organization: OrganizationId,
-        scope: &Scope,
+        view: &View,
         (kind, permission): (ItemKind, Permission),
         name: &str,
     ) -> Result<Target, Error> {
-        let mut found = self.find_item(organization, scope, kind, name).await?;
+        let mut found = self.find_item(view, kind, name).await?;
         if found.is_none() && kind == ItemKind::Template {
             // What is completed may also be a resource that stands in no template.
-            found = self.find_item(organization, scope, ItemKind::Resource, name).await?;
+            found = self.find_item(view, ItemKind::Resource, name).await?;
         }
         let (server, item) = found.ok_or_else(|| Error::unknown(kind, name))?;
         Ok(if owned::is_own(&server) {
@@ -91,11 +83,10 @@ impl Catalog {
     /// there.
     pub(crate) fn outward<'a>(
         &self,
-        organization: OrganizationId,
-        scope: &Scope,
+        view: &View,
         server: &'a Server,
     ) -> Option<impl Fn(&str) -> Option<String> + use<'a>> {
-        let merged = self.merged(organization, scope).ok()?;
+        let merged = self.merged(view).ok()?;
         merged.renames(server).then_some(move |uri: &str| merged.outward(server, uri))
     }
 
@@ -103,26 +94,28 @@ impl Catalog {
     pub(super) fn explain(
         &self,
         organization: OrganizationId,
+        call: &Call,
         name: &str,
     ) -> Option<(Arc<Server>, Item)> {
-        let merged = self.merged(organization, &Scope::Everything).ok()?;
+        let askable = call.client.askable();
+        let view = View { organization, scope: Scope::Everything, askable };
+        let merged = self.merged(&view).ok()?;
         ItemKind::ALL.into_iter().find_map(|kind| in_table(&merged, kind, name))
     }
 
     async fn find_item(
         &self,
-        organization: OrganizationId,
-        scope: &Scope,
+        view: &View,
         kind: ItemKind,
         name: &str,
     ) -> Result<Option<(Arc<Server>, Item)>, Error> {
-        let merged = self.merged(organization, scope)?;
-        let quick = || self.by_scope(organization, scope, kind, name);
+        let merged = self.merged(view)?;
+        let quick = || self.by_scope(view, kind, name);
         if let Some(found) = in_table(&merged, kind, name).or_else(quick) {
             return Ok(Some(found));
         }
         // A server nobody has listed yet may have it.
-        let merged = self.fresh(organization, scope).await?;
+        let merged = self.fresh(view).await?;
         if let Some(found) = in_table(&merged, kind, name) {
             return Ok(Some(found));
         }
@@ -139,32 +132,28 @@ impl Catalog {
 
     /// Whose a name must be by the endpoint or by its prefix: that server knows its own names
     /// best, also those it has not listed.
-    fn by_scope(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-        kind: ItemKind,
-        name: &str,
-    ) -> Option<(Arc<Server>, Item)> {
+    fn by_scope(&self, view: &View, kind: ItemKind, name: &str) -> Option<(Arc<Server>, Item)> {
         let directory = self.0.registry.directory();
-        let of =
-            |server: Arc<Server>, name: &str| {
-                // What is left out of its lists for being invalid is not called either.
-                let is_refused =
-                    self.0.shelves.lock().get(&server.id).and_then(Shelf::offer).is_some_and(
-                        |offer| kind == ItemKind::Tool && offer.refused.contains(name),
-                    );
-                (!is_refused).then(|| (server, Item::named(kind, name)))
-            };
-        if let Scope::Server(_) = scope {
-            let server = directory.in_scope(organization, scope)?.into_iter().next()?;
+        let of = |server: Arc<Server>, name: &str| {
+            // What is left out of its lists for being invalid is not called either.
+            let is_refused = self
+                .0
+                .shelves
+                .lock()
+                .get(&Place::shared(server.id))
+                .and_then(Shelf::offer)
+                .is_some_and(|offer| kind == ItemKind::Tool && offer.refused.contains(name));
+            (!is_refused).then(|| (server, Item::named(kind, name)))
+        };
+        if let Scope::Server(_) = view.scope {
+            let server = directory.in_scope(view.organization, &view.scope)?.into_iter().next()?;
             return of(server, name);
         }
         if !matches!(kind, ItemKind::Tool | ItemKind::Prompt) {
             return None;
         }
         let (prefix, rest) = name.split_once(SEPARATOR).filter(|(_, rest)| !rest.is_empty())?;
-        let servers = directory.in_scope(organization, scope)?;
+        let servers = directory.in_scope(view.organization, &view.scope)?;
         let server = servers.into_iter().find(|server| server.name.as_str() == prefix)?;
         if directory.prefixing(&server) == Prefixing::Never { None } else { of(server, rest) }
     }

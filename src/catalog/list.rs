@@ -10,14 +10,15 @@ use bytes::Bytes;
 
 use crate::{
     catalog::{
-        Catalog, Error, Offered,
+        Catalog, Error, Offered, View,
         merge::{Merged, Missing},
         owned,
-        shelf::{Offer, Shelf, State},
+        shelf::{Offer, Place, Shelf, State},
     },
-    domain::{ItemKind, OrganizationId, Scope, Server, ServerId, Slug},
+    domain::{ItemKind, Scope, Server, ServerId, Slug},
     registry::Directory,
     upstream::{Capabilities, Peer},
+    wire::Askable,
 };
 
 /// A page of a list.
@@ -37,22 +38,56 @@ pub(crate) struct Discovered {
     pub(crate) instructions: Option<String>,
 }
 
-/// Servers of a scope that are waited for, and until when.
+/// Lists that are waited for, and until when.
+#[derive(Default)]
 struct Awaited {
-    servers: Vec<ServerId>,
+    places: Vec<Place>,
     wait: Duration,
+}
+
+/// What is to be asked for before a list goes out.
+struct Due {
+    awaited: Awaited,
+    /// What is asked for meanwhile.
+    wanted: Vec<Place>,
+    /// How long the rest holds.
+    fresh_until: Instant,
+}
+
+impl Due {
+    fn nothing(fresh_until: Instant) -> Self {
+        Self { awaited: Awaited::default(), wanted: Vec::new(), fresh_until }
+    }
+
+    fn wait_for(&mut self, place: Place, wait: Duration) {
+        self.awaited.places.push(place);
+        self.awaited.wait = self.awaited.wait.max(wait);
+    }
+
+    fn wait_first(&mut self, place: Place, left: Duration) {
+        if !left.is_zero() {
+            self.wait_for(place, left);
+        }
+    }
+
+    fn want(&mut self, place: Place) {
+        self.wanted.push(place);
+    }
+
+    fn holds(&mut self, until: Instant) {
+        self.fresh_until = self.fresh_until.min(until);
+    }
 }
 
 impl Catalog {
     /// A page of the items of a kind.
     pub(crate) async fn list(
         &self,
-        organization: OrganizationId,
-        scope: &Scope,
+        view: &View,
         kind: ItemKind,
         cursor: Option<&str>,
     ) -> Result<Listed, Error> {
-        let merged = self.fresh(organization, scope).await?;
+        let merged = self.fresh(view).await?;
         for missing in &merged.missing {
             self.0.metrics.missing(&missing.server);
         }
@@ -62,21 +97,17 @@ impl Catalog {
 
     /// What an endpoint has. A server that has not answered yet may have everything; where it is
     /// the only one, it is worth a wait.
-    pub(crate) async fn discover(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<Discovered, Error> {
-        let merged = match scope {
-            Scope::Server(_) => self.fresh(organization, scope).await?,
-            Scope::Everything | Scope::Namespace(_) => self.merged(organization, scope)?,
+    pub(crate) async fn discover(&self, view: &View) -> Result<Discovered, Error> {
+        let merged = match view.scope {
+            Scope::Server(_) => self.fresh(view).await?,
+            Scope::Everything | Scope::Namespace(_) => self.merged(view)?,
         };
         let peers = || merged.offers.iter().filter_map(|offer| offer.peer.as_deref());
         let answered = |name: &Slug| merged.offers.iter().any(|offer| offer.server.name == *name);
         let is_one_silent = merged.missing.iter().any(|missing| !answered(&missing.server));
         let may = |has: fn(&Peer) -> bool| is_one_silent || peers().any(has);
         let own = merged.offers.iter().any(|offer| offer.peer.is_none());
-        let instructions = match scope {
+        let instructions = match view.scope {
             Scope::Server(_) => peers().find_map(|peer| peer.instructions.clone()),
             _ => None,
         };
@@ -94,12 +125,8 @@ impl Catalog {
     }
 
     /// What tells one state of an endpoint's lists from another, by kind.
-    pub(crate) fn digests(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<[u64; 4], Error> {
-        Ok(self.merged(organization, scope)?.digests())
+    pub(crate) fn digests(&self, view: &View) -> Result<[u64; 4], Error> {
+        Ok(self.merged(view)?.digests())
     }
 
     /// Tells of every change of a list, and of much that is none.
@@ -110,16 +137,17 @@ impl Catalog {
     /// How much a server offers, and what of it is left out; none while it does not answer.
     pub(crate) fn offered(&self, server: &ServerId) -> Option<(Offered, Option<String>)> {
         let shelves = self.0.shelves.lock();
-        let offer = shelves.get(server)?.offer()?;
+        let offer = shelves.get(&Place::shared(*server))?.offer()?;
         Some((offer.count(), offer.note.clone()))
     }
 
     /// Waits until a server has been asked, and says what came of it.
     pub(crate) async fn introduce(&self, server: &Server) -> Result<(), String> {
         let wait = Duration::from_millis(self.0.settings.first_wait_ms);
-        self.wait_for(Awaited { servers: vec![server.id], wait }).await;
+        let place = Place::shared(server.id);
+        self.wait_for(Awaited { places: vec![place], wait }).await;
         let shelves = self.0.shelves.lock();
-        match shelves.get(&server.id).map(|shelf| &shelf.state) {
+        match shelves.get(&place).map(|shelf| &shelf.state) {
             Some(State::Full { .. }) => Ok(()),
             Some(State::Failed { reason, .. }) => Err(reason.clone()),
             Some(State::Empty) | None => Err(STARTING.to_owned()),
@@ -127,74 +155,68 @@ impl Catalog {
     }
 
     /// What an endpoint shows, after waiting for those who are due and likely to answer.
-    pub(super) async fn fresh(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<Arc<Merged>, Error> {
-        let merged = self.merged(organization, scope)?;
+    pub(super) async fn fresh(&self, view: &View) -> Result<Arc<Merged>, Error> {
+        let merged = self.merged(view)?;
         let now = self.0.clock.tick();
         if merged.fresh_until.lock().is_some_and(|until| now < until) {
             return Ok(merged);
         }
-        let servers = self.servers(organization, scope)?;
-        let (awaited, fresh_until) = self.due(&servers, now);
-        if !awaited.servers.is_empty() {
-            self.wait_for(awaited).await;
-        }
-        let merged = self.merged(organization, scope)?;
-        *merged.fresh_until.lock() = fresh_until;
+        let servers = self.servers(view)?;
+        let shared = self.wait_for_due(self.due(&servers, now)).await;
+        // Which servers tell clients apart is known only once they have answered.
+        let apart = self.due_apart(view, &servers, self.0.clock.tick());
+        let apart = self.wait_for_due(apart).await;
+        let merged = self.merged(view)?;
+        *merged.fresh_until.lock() = shared.zip(apart).map(|(one, other)| one.min(other));
         Ok(merged)
     }
 
     /// What an endpoint shows, as far as is known now.
-    pub(super) fn merged(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<Arc<Merged>, Error> {
+    pub(super) fn merged(&self, view: &View) -> Result<Arc<Merged>, Error> {
         let version = *self.0.version.borrow();
-        let key = (organization, scope.clone());
-        if let Some(merged) = self.0.merged.load().get(&key)
+        if let Some(merged) = self.0.merged.load().get(view)
             && merged.version == version
         {
             return Ok(merged.clone());
         }
-        let merged = Arc::new(self.merge(version, organization, scope)?);
-        // Scopes name what is registered, so there are few; those of older versions go.
+        let merged = Arc::new(self.merge(version, view)?);
+        // Scopes name what is registered, and what clients can be asked is of few kinds, so there
+        // are few; those of older versions go.
         self.0.merged.rcu(|known| {
             let mut known: HashMap<_, _> = known
                 .iter()
                 .filter(|(_, merged)| merged.version == version)
                 .map(|(key, merged)| (key.clone(), merged.clone()))
                 .collect();
-            known.insert(key.clone(), merged.clone());
+            known.insert(view.clone(), merged.clone());
             known
         });
         Ok(merged)
     }
 
-    fn merge(
-        &self,
-        version: u64,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<Merged, Error> {
+    fn merge(&self, version: u64, view: &View) -> Result<Merged, Error> {
         let directory = self.0.registry.directory();
         let mut offers: Vec<(Arc<Offer>, _)> = Vec::new();
         let mut missing = Vec::new();
         let mut told = [0_u64; 4];
         {
             let shelves = self.0.shelves.lock();
-            for server in self.servers(organization, scope)? {
-                let known = shelves.get(&server.id).unwrap_or(&Shelf::NEW);
+            for server in self.servers(view)? {
+                let known = shelves.get(&Place::shared(server.id)).unwrap_or(&Shelf::NEW);
                 for (all, of_one) in told.iter_mut().zip(known.told) {
                     *all = all.wrapping_add(of_one);
                 }
                 let reason = match &known.state {
                     State::Full { offer, .. } => {
-                        offers.push((offer.clone(), directory.prefixing(&server)));
-                        continue;
+                        let apart = place_apart(known, &server, view);
+                        let apart = apart.and_then(|place| shelves.get(&place));
+                        let shown = apart.and_then(Shelf::offer).unwrap_or(offer);
+                        offers.push((shown.clone(), directory.prefixing(&server)));
+                        let Some(State::Failed { reason, .. }) = apart.map(|shelf| &shelf.state)
+                        else {
+                            continue;
+                        };
+                        format!("what it shows only to clients that it can ask something: {reason}")
                     }
                     State::Failed { reason, .. } => reason.clone(),
                     State::Empty => STARTING.to_owned(),
@@ -202,72 +224,93 @@ impl Catalog {
                 missing.push(Missing { server: server.name.clone(), reason });
             }
         }
-        if shows_own(scope) {
+        if shows_own(&view.scope) {
             offers.push((owned::offer(), crate::domain::Prefixing::Always));
             offers.sort_by(|(a, _), (b, _)| a.server.name.cmp(&b.server.name));
         }
-        let merged = Merged::new(version, scope, offers, missing, self.0.settings.page_size);
+        let merged = Merged::new(version, &view.scope, offers, missing, self.0.settings.page_size);
         Ok(merged.told_so_often(told))
     }
 
-    fn servers(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        if matches!(scope, Scope::Server(name) if &**name == Directory::BUILT_IN) {
+    fn servers(&self, view: &View) -> Result<Vec<Arc<Server>>, Error> {
+        if matches!(&view.scope, Scope::Server(name) if &**name == Directory::BUILT_IN) {
             return Ok(Vec::new());
         }
-        let servers = self.0.registry.directory().in_scope(organization, scope);
-        servers.ok_or_else(|| Error::NoEndpoint(scope.clone()))
+        let servers = self.0.registry.directory().in_scope(view.organization, &view.scope);
+        servers.ok_or_else(|| Error::NoEndpoint(view.scope.clone()))
     }
 
     /// Which servers must be asked before a list goes out, and how long the list will hold. Those
     /// that are only a little behind are asked meanwhile; those that failed are asked again by
     /// themselves, and nobody waits for them.
-    fn due(&self, servers: &[Arc<Server>], now: Instant) -> (Awaited, Option<Instant>) {
+    fn due(&self, servers: &[Arc<Server>], now: Instant) -> Due {
         let settings = &self.0.settings;
         let fresh = Duration::from_millis(settings.fresh_ms);
         let stale = Duration::from_millis(settings.stale_ms);
-        let first_wait = Duration::from_millis(settings.first_wait_ms);
-        let mut awaited = Awaited { servers: Vec::new(), wait: Duration::ZERO };
-        let mut wanted = Vec::new();
-        let mut fresh_until = now + fresh;
+        let wait = Duration::from_millis(settings.wait_ms);
+        let mut due = Due::nothing(now + fresh);
         let shelves = self.0.shelves.lock();
         for server in servers {
-            let known = shelves.get(&server.id).unwrap_or(&Shelf::NEW);
+            let place = Place::shared(server.id);
+            let known = shelves.get(&place).unwrap_or(&Shelf::NEW);
             match &known.state {
-                State::Empty => {
-                    // Counted from when it was first asked: one that hangs delays the first
-                    // lists, not every list.
-                    let asked = known.asked_since.unwrap_or(now);
-                    let left = first_wait.saturating_sub(now.saturating_duration_since(asked));
-                    if !left.is_zero() {
-                        awaited.servers.push(server.id);
-                        awaited.wait = awaited.wait.max(left);
-                    }
-                }
+                State::Empty => due.wait_first(place, self.first_wait(known, now)),
                 State::Failed { .. } => {}
                 State::Full { .. } if self.0.upstream.is_asleep(&server.instances[0]) => {}
-                State::Full { at, .. } if now < *at + fresh => {
-                    fresh_until = fresh_until.min(*at + fresh);
-                }
-                State::Full { at, .. } if now < *at + stale => {
-                    wanted.push(server.id);
-                    fresh_until = now;
-                }
-                State::Full { .. } => {
-                    awaited.servers.push(server.id);
-                    awaited.wait = awaited.wait.max(Duration::from_millis(settings.wait_ms));
-                }
+                State::Full { at, .. } if now < *at + fresh => due.holds(*at + fresh),
+                State::Full { at, .. } if now < *at + stale => due.want(place),
+                State::Full { .. } => due.wait_for(place, wait),
             }
         }
-        drop(shelves);
+        due
+    }
+
+    /// The same for what servers show only to clients that they can ask something.
+    fn due_apart(&self, view: &View, servers: &[Arc<Server>], now: Instant) -> Due {
+        let fresh = Duration::from_millis(self.0.settings.askable_fresh_ms);
+        let wait = Duration::from_millis(self.0.settings.wait_ms);
+        let mut due = Due::nothing(now + fresh);
+        // In this order, as everywhere.
+        let wanted = self.0.wanted.lock();
+        let shelves = self.0.shelves.lock();
+        for server in servers {
+            let shared = shelves.get(&Place::shared(server.id)).unwrap_or(&Shelf::NEW);
+            let Some(place) = place_apart(shared, server, view) else { continue };
+            let known = shelves.get(&place).unwrap_or(&Shelf::NEW);
+            match &known.state {
+                State::Empty => due.wait_first(place, self.first_wait(known, now)),
+                State::Failed { retry_at, .. } if now < *retry_at => due.holds(*retry_at),
+                // The shared list changed, and this one may have changed with it.
+                State::Full { .. } if known.asked_since.is_some() || wanted.contains(&place) => {
+                    due.wait_for(place, wait);
+                }
+                State::Full { at, .. } if now < *at + fresh => due.holds(*at + fresh),
+                State::Failed { .. } | State::Full { .. } => due.want(place),
+            }
+        }
+        due
+    }
+
+    /// How long a server is still waited for that has not answered yet. Counted from when it was
+    /// first asked: one that hangs delays the first lists, not every list.
+    fn first_wait(&self, known: &Shelf, now: Instant) -> Duration {
+        let asked = known.asked_since.unwrap_or(now);
+        let first_wait = Duration::from_millis(self.0.settings.first_wait_ms);
+        first_wait.saturating_sub(now.saturating_duration_since(asked))
+    }
+
+    /// Asks those that are due, waits for those that must be waited for, and says how long what is
+    /// known then will hold.
+    async fn wait_for_due(&self, due: Due) -> Option<Instant> {
+        let Due { awaited, wanted, fresh_until } = due;
+        let holds = awaited.places.is_empty() && wanted.is_empty();
         if !wanted.is_empty() {
             self.want(wanted);
         }
-        let holds = awaited.servers.is_empty() && fresh_until > now;
-        (awaited, holds.then_some(fresh_until))
+        if !awaited.places.is_empty() {
+            self.wait_for(awaited).await;
+        }
+        holds.then_some(fresh_until)
     }
 
     /// Asks for servers and waits until each has answered, or failed, or the time is over.
@@ -282,9 +325,12 @@ impl Catalog {
         let is_gone = |id: &ServerId| !self.0.registry.directory().all().any(|it| it.id == *id);
         let all_settled = || {
             let shelves = self.0.shelves.lock();
-            awaited.servers.iter().all(|id| is_settled(shelves.get(id)) || is_gone(id))
+            awaited
+                .places
+                .iter()
+                .all(|place| is_settled(shelves.get(place)) || is_gone(&place.server))
         };
-        self.want(awaited.servers.iter().copied());
+        self.want(awaited.places.iter().copied());
         let waiting = async {
             while !all_settled() {
                 if version.changed().await.is_err() {
@@ -307,4 +353,10 @@ fn shows_own(scope: &Scope) -> bool {
         Scope::Namespace(_) => false,
         Scope::Server(name) => &**name == Directory::BUILT_IN,
     }
+}
+
+/// Where it stands what a server shows to such clients, where that is not what it shows to all.
+fn place_apart(shared: &Shelf, server: &Server, view: &View) -> Option<Place> {
+    let is_apart = view.askable != Askable::NOTHING && shared.tells_clients_apart();
+    is_apart.then_some(Place { server: server.id, askable: view.askable })
 }

@@ -13,6 +13,7 @@ mod param_header;
 mod refresh;
 mod shelf;
 mod template;
+mod view;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,8 +26,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    catalog::{merge::Merged, shelf::Shelf},
-    domain::{Clock, InvalidCursor, ItemKind, OrganizationId, Scope, ServerId, Slug},
+    catalog::{
+        merge::Merged,
+        shelf::{Place, Shelf},
+    },
+    domain::{Clock, InvalidCursor, ItemKind, Scope, Slug},
     observe::Metrics,
     problem::{Classify, Kind},
     registry::Registry,
@@ -35,6 +39,7 @@ use crate::{
 
 pub(crate) use param_header::Argument;
 pub(crate) use shelf::Offered;
+pub(crate) use view::View;
 
 /// How lists are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +49,9 @@ pub(crate) struct Settings {
     pub(crate) fresh_ms: u64,
     /// Milliseconds for which they are served while it is asked again.
     pub(crate) stale_ms: u64,
+    /// Milliseconds for which lists are served that a server of an older revision has for clients
+    /// it can ask something. To ask for them takes a session, or a process, of its own.
+    pub(crate) askable_fresh_ms: u64,
     /// Milliseconds a list waits for servers that have answered before.
     pub(crate) wait_ms: u64,
     /// Milliseconds a list waits for servers that have never answered, which may have to start.
@@ -73,6 +81,7 @@ impl Default for Settings {
         Self {
             fresh_ms: 10_000,
             stale_ms: 60_000,
+            askable_fresh_ms: 300_000,
             wait_ms: 5_000,
             first_wait_ms: 20_000,
             ask_ms: 5_000,
@@ -98,12 +107,12 @@ struct Inner {
     upstream: Upstream,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
-    shelves: Mutex<HashMap<ServerId, Shelf>>,
+    shelves: Mutex<HashMap<Place, Shelf>>,
     /// Counts every change of a shelf or of the directory.
     version: watch::Sender<u64>,
-    wanted: Mutex<HashSet<ServerId>>,
+    wanted: Mutex<HashSet<Place>>,
     wake: Notify,
-    merged: ArcSwap<HashMap<(OrganizationId, Scope), Arc<Merged>>>,
+    merged: ArcSwap<HashMap<View, Arc<Merged>>>,
 }
 
 impl Catalog {

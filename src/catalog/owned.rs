@@ -119,7 +119,7 @@ impl Catalog {
         let Some(Arguments { name }) = call.request.param("arguments") else {
             return result::tool_error("give the argument \"name\", a text");
         };
-        match self.explain(organization, &name) {
+        match self.explain(organization, call, &name) {
             Some((server, item)) => result::tool(&json!({
                 "name": name,
                 "kind": item.kind.as_str(),

@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::{
         Catalog,
-        shelf::{Offer, Shelf, State},
+        fetch::is_listing,
+        shelf::{Offer, Place, Shelf, State},
     },
     domain::{ItemKind, Server, ServerId},
     problem::chain,
     upstream,
+    wire::Askable,
 };
 
-type Fetched = (Arc<Server>, Result<Offer, upstream::Error>);
+type Fetched = (Arc<Server>, Askable, Result<Offer, upstream::Error>);
 
 impl Catalog {
     /// Keeps the shelves until `stop`.
@@ -29,7 +31,9 @@ impl Catalog {
             let retry = self.next_retry();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some((server, outcome)) = asking.next() => self.settle(&server, outcome),
+                Some((server, askable, outcome)) = asking.next() => {
+                    self.settle(&server, askable, outcome);
+                }
                 () = self.0.wake.notified() => {}
                 () = tokio::time::sleep(retry) => self.want_failed(),
                 Ok(()) = changes.changed() => self.follow_directory(),
@@ -38,30 +42,50 @@ impl Catalog {
     }
 
     /// Asks for servers to be asked again soon.
-    pub(super) fn want(&self, servers: impl IntoIterator<Item = ServerId>) {
-        self.0.wanted.lock().extend(servers);
+    pub(super) fn want(&self, places: impl IntoIterator<Item = Place>) {
+        self.0.wanted.lock().extend(places);
         self.0.wake.notify_one();
     }
 
-    /// A server says that a list of its is another now. Those who listen hear it once the list has
-    /// been asked for again, also where it looks the same.
-    pub(crate) fn changed(&self, server: &ServerId, kind: ItemKind) {
-        if let Some(shelf) = self.0.shelves.lock().get_mut(server) {
+    /// A server says that a list of its is another now, to one client alone or to all. Those who
+    /// listen hear it once the list has been asked for again, also where it looks the same.
+    pub(crate) fn changed(&self, server: &ServerId, kind: ItemKind, owner: Option<&str>) {
+        if owner.is_some_and(is_listing) {
+            // It is being asked already.
+            return;
+        }
+        if let Some(shelf) = self.0.shelves.lock().get_mut(&Place::shared(*server)) {
             shelf.told[kind as usize] += 1;
         }
         self.suspect(server);
+        if owner.is_none() {
+            self.suspect_apart(server);
+        }
     }
 
     /// A server's lists may be others now: it says so, or a call found it wanting. What it is
     /// answering already may be older than that.
     pub(crate) fn suspect(&self, server: &ServerId) {
+        self.suspect_where(|place| *place == Place::shared(*server));
+    }
+
+    /// The same of what it shows to clients that it can ask something.
+    fn suspect_apart(&self, server: &ServerId) {
+        self.suspect_where(|place| place.server == *server && !place.is_shared());
+    }
+
+    fn suspect_where(&self, is_meant: impl Fn(&Place) -> bool) {
         let mut shelves = self.0.shelves.lock();
-        if let Some(asked) = shelves.get_mut(server).filter(|shelf| shelf.asked_since.is_some()) {
-            asked.is_suspect = true;
-            return;
+        let mut wanted = Vec::new();
+        for (place, shelf) in shelves.iter_mut().filter(|(place, _)| is_meant(place)) {
+            if shelf.asked_since.is_some() {
+                shelf.is_suspect = true;
+            } else {
+                wanted.push(*place);
+            }
         }
         drop(shelves);
-        self.want([*server]);
+        self.want(wanted);
     }
 
     /// Makes room for new servers, clears away retired ones, and asks those that cost nothing to
@@ -69,10 +93,10 @@ impl Catalog {
     fn follow_directory(&self) {
         let directory = self.0.registry.directory();
         let mut shelves = self.0.shelves.lock();
-        shelves.retain(|id, _| directory.all().any(|server| server.id == *id));
+        shelves.retain(|place, _| directory.all().any(|server| server.id == place.server));
         let mut new = Vec::new();
         for server in directory.all() {
-            shelves.entry(server.id).or_insert_with(|| {
+            shelves.entry(Place::shared(server.id)).or_insert_with(|| {
                 new.push(server.clone());
                 Shelf::NEW
             });
@@ -80,31 +104,31 @@ impl Catalog {
         drop(shelves);
         self.bump();
         let awake = |server: &Arc<Server>| !self.0.upstream.is_asleep(&server.instances[0]);
-        self.want(new.iter().filter(|server| awake(server)).map(|server| server.id));
+        self.want(new.iter().filter(|server| awake(server)).map(|it| Place::shared(it.id)));
     }
 
     /// Asks those that are wanted and not being asked, as many at once as may be.
     fn start_wanted(&self, asking: &mut FuturesUnordered<BoxFuture<'static, Fetched>>) {
         let directory = self.0.registry.directory();
         let mut wanted = self.0.wanted.lock();
-        wanted.retain(|id| {
+        wanted.retain(|place| {
             if asking.len() >= self.0.settings.asked_at_once {
                 return true;
             }
-            if let Some(server) = directory.all().find(|server| server.id == *id)
-                && let Some(limit_ms) = self.begin(id)
+            if let Some(server) = directory.all().find(|server| server.id == place.server)
+                && let Some(limit_ms) = self.begin(*place)
             {
-                asking.push(Box::pin(self.clone().ask(server.clone(), limit_ms)));
+                asking.push(Box::pin(self.clone().ask(server.clone(), place.askable, limit_ms)));
             }
             false
         });
     }
 
     /// Marks a server as being asked and says how long it has; none where it is asked already.
-    fn begin(&self, server: &ServerId) -> Option<u64> {
+    fn begin(&self, place: Place) -> Option<u64> {
         let mut shelves = self.0.shelves.lock();
         // Somebody may ask for a server before this task has heard of it.
-        let asked = shelves.entry(*server).or_insert(Shelf::NEW);
+        let asked = shelves.entry(place).or_insert(Shelf::NEW);
         if asked.asked_since.is_some() {
             return None;
         }
@@ -113,28 +137,38 @@ impl Catalog {
         Some(if asked.has_answered { settings.ask_ms } else { settings.first_ask_ms })
     }
 
-    async fn ask(self, server: Arc<Server>, limit_ms: u64) -> Fetched {
+    async fn ask(self, server: Arc<Server>, askable: Askable, limit_ms: u64) -> Fetched {
         let deadline = Instant::now() + Duration::from_millis(limit_ms);
-        let outcome = self.fetch(server.clone(), deadline).await;
-        (server, outcome)
+        let outcome = self.fetch(server.clone(), askable, deadline).await;
+        (server, askable, outcome)
     }
 
     /// Puts what came of asking on the server's shelf.
-    fn settle(&self, server: &Arc<Server>, outcome: Result<Offer, upstream::Error>) {
+    fn settle(
+        &self,
+        server: &Arc<Server>,
+        askable: Askable,
+        outcome: Result<Offer, upstream::Error>,
+    ) {
+        let place = Place { server: server.id, askable };
         let now = self.0.clock.tick();
         let mut shelves = self.0.shelves.lock();
         // It may have been retired meanwhile.
-        let Some(asked) = shelves.get_mut(&server.id) else { return };
+        let Some(asked) = shelves.get_mut(&place) else { return };
         asked.asked_since = None;
-        if std::mem::take(&mut asked.is_suspect) {
-            self.want([server.id]);
-        }
+        let is_suspect = std::mem::take(&mut asked.is_suspect);
         match outcome {
             Ok(offer) => {
                 asked.has_answered = true;
+                let is_another = asked.offer().is_some_and(|before| !before.is_like(&offer));
                 asked.state = State::Full { offer: Arc::new(offer), at: now };
                 drop(shelves);
-                self.0.registry.answered(server);
+                if place.is_shared() {
+                    self.0.registry.answered(server);
+                    if is_another {
+                        self.suspect_apart(&server.id);
+                    }
+                }
             }
             Err(error) => {
                 let failures = match asked.state {
@@ -146,8 +180,13 @@ impl Catalog {
                 asked.state = State::Failed { reason: reason.clone(), failures, retry_at };
                 drop(shelves);
                 tracing::debug!(server = %server.name, error = chain(&error), failures, "could not list");
-                self.0.registry.failed(server, &reason);
+                if place.is_shared() {
+                    self.0.registry.failed(server, &reason);
+                }
             }
+        }
+        if is_suspect {
+            self.want([place]);
         }
         self.bump();
     }
@@ -162,22 +201,23 @@ impl Catalog {
         const LONG: Duration = Duration::from_hours(1);
         let now = self.0.clock.tick();
         let shelves = self.0.shelves.lock();
-        let waits =
-            shelves.values().filter(|shelf| shelf.asked_since.is_none()).filter_map(|shelf| {
-                match shelf.state {
-                    State::Failed { retry_at, .. } => Some(retry_at.saturating_duration_since(now)),
-                    _ => None,
-                }
-            });
+        let resting = shelves
+            .iter()
+            .filter(|(place, shelf)| place.is_shared() && shelf.asked_since.is_none());
+        let waits = resting.filter_map(|(_, shelf)| match shelf.state {
+            State::Failed { retry_at, .. } => Some(retry_at.saturating_duration_since(now)),
+            _ => None,
+        });
         waits.min().unwrap_or(LONG).max(Duration::from_millis(10))
     }
 
     fn want_failed(&self) {
         let now = self.0.clock.tick();
         let is_due = |shelf: &Shelf| matches!(shelf.state, State::Failed { retry_at, .. } if retry_at <= now);
-        let due: Vec<ServerId> = {
+        let due: Vec<Place> = {
             let shelves = self.0.shelves.lock();
-            shelves.iter().filter(|(_, shelf)| is_due(shelf)).map(|(id, _)| *id).collect()
+            let due = shelves.iter().filter(|(place, shelf)| place.is_shared() && is_due(shelf));
+            due.map(|(place, _)| *place).collect()
         };
         self.want(due);
     }

@@ -7,10 +7,28 @@ use serde_json::value::RawValue;
 
 use crate::{
     catalog::param_header,
-    domain::{ItemKind, ParamHeader, Server, TaskSupport, is_hidden},
+    domain::{ItemKind, ParamHeader, Server, ServerId, TaskSupport, is_hidden},
     upstream::Peer,
-    wire::{Span, result, splice},
+    wire::{Askable, Era, Span, result, splice},
 };
+
+/// Whose shelf it is: a server's, and which clients' it shows these items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) server: ServerId,
+    pub(super) askable: Askable,
+}
+
+impl Place {
+    /// What a server shows to everybody.
+    pub(super) const fn shared(server: ServerId) -> Self {
+        Self { server, askable: Askable::NOTHING }
+    }
+
+    pub(super) fn is_shared(self) -> bool {
+        self.askable == Askable::NOTHING
+    }
+}
 
 /// What is known of one server's items.
 #[derive(Debug, Clone)]
@@ -64,6 +82,13 @@ impl Shelf {
             _ => None,
         }
     }
+
+    /// Whether the server may show more to clients that it can ask something: one of an older
+    /// revision hears in the handshake who that is.
+    pub(super) fn tells_clients_apart(&self) -> bool {
+        let peer = self.offer().and_then(|offer| offer.peer.as_deref());
+        peer.is_some_and(|peer| peer.era == Era::Legacy)
+    }
 }
 
 /// Everything one server offers.
@@ -96,6 +121,17 @@ pub(crate) struct Offered {
 impl Offer {
     pub(super) fn of_kind(&self, kind: ItemKind) -> &[Entry] {
         &self.items[kind as usize]
+    }
+
+    /// Whether both hold the same items.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let json = |offer: &Self| {
+            offer
+                .items
+                .each_ref()
+                .map(|of_kind| of_kind.iter().map(|entry| entry.json.clone()).collect::<Vec<_>>())
+        };
+        json(self) == json(other)
     }
 
     pub(super) fn count(&self) -> Offered {
@@ -251,7 +287,7 @@ mod tests {
 #[cfg(test)]
 pub(super) mod tests_support {
     use super::*;
-    use crate::domain::{NamespaceId, OrganizationId, ServerId, State as ServerState, Timestamp};
+    use crate::domain::{NamespaceId, OrganizationId, State as ServerState, Timestamp};
 
     /// A server of that name, without instances.
     pub(in crate::catalog) fn server(name: &str) -> Arc<Server> {

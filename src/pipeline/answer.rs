@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::Permit,
+    catalog::View,
     domain::{Item, ItemKind, Scope},
     pipeline::{Body, Pipeline, not_found},
     problem::Problem,
@@ -18,8 +19,8 @@ impl Pipeline {
         item: Option<&Item>,
         call: &Call,
     ) -> Result<Body, Problem> {
-        let organization = permit.caller().principal().organization;
         if let Some(item) = item {
+            let organization = permit.caller().principal().organization;
             let result = self.catalog.call_own(organization, item, call);
             return Ok(Body::Made { result, fits_all: true });
         }
@@ -34,15 +35,14 @@ impl Pipeline {
             Method::Discover => return self.discover(permit, call).await,
             _ => return Ok(Body::Made { result: "{}".into(), fits_all: true }),
         };
-        let listed =
-            self.catalog.list(organization, &call.scope, kind, call.request.cursor()).await;
+        let view = View::of(permit.caller(), call);
+        let listed = self.catalog.list(&view, kind, call.request.cursor()).await;
         let listed = listed.map_err(not_found)?;
         Ok(Body::Made { result: listed.result, fits_all: listed.fits_all })
     }
 
     async fn discover(&self, permit: &Permit, call: &Call) -> Result<Body, Problem> {
-        let organization = permit.caller().principal().organization;
-        let found = self.catalog.discover(organization, &call.scope).await;
+        let found = self.catalog.discover(&View::of(permit.caller(), call)).await;
         let found = found.map_err(not_found)?;
         let has = found.capabilities;
         let resources = json!({ "listChanged": true, "subscribe": has.subscribe });

@@ -2,7 +2,7 @@
 
 use crate::{
     access::Permit,
-    catalog::Catalog,
+    catalog::{Catalog, View},
     domain::Target,
     pipeline::Body,
     wire::{Call, Method},
@@ -18,8 +18,7 @@ pub(super) fn apply(
 ) -> Body {
     let Target::Item { server, item, .. } = target else { return body };
     let Body::Carried(answer) = body else { return body };
-    let organization = permit.caller().principal().organization;
-    let outward = catalog.outward(organization, &call.scope, server);
+    let outward = catalog.outward(&View::of(permit.caller(), call), server);
     let asked = call
         .request
         .subject()

@@ -395,8 +395,9 @@ fn judge(server: &Server, call: &Call, answer: Answer) -> Result<Body, Problem> 
             let Some(asked) = InputRequired::read(&answer) else {
                 return unusable("asks for input that cannot be read");
             };
+            let askable = call.client.askable();
             for one in &asked.requests {
-                if !can_be_asked(call, &one.method) {
+                if !askable.answers(&one.method) {
                     return unusable(&format!(
                         "asks for {}, which the client cannot do",
                         one.method
@@ -412,17 +413,4 @@ fn judge(server: &Server, call: &Call, answer: Answer) -> Result<Body, Problem> 
             unusable("answered with a kind of result that the gateway does not know")
         }
     }
-}
-
-/// Whether the client said that it can be asked such a thing.
-fn can_be_asked(call: &Call, method: &str) -> bool {
-    let name = match method {
-        "elicitation/create" => "elicitation",
-        "sampling/createMessage" => "sampling",
-        "roots/list" => "roots",
-        _ => return false,
-    };
-    let said = call.client.capabilities.as_deref().unwrap_or("{}");
-    let said: Map<String, Value> = serde_json::from_str(said).unwrap_or_default();
-    said.contains_key(name)
 }

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Permit,
-    domain::{InstanceId, ItemKind, OrganizationId, Scope, Server, ServerId, Target},
+    catalog::View,
+    domain::{InstanceId, ItemKind, Server, ServerId, Target},
     pipeline::{Body, Pipeline, forward::owner_of, not_found, relay::NOTICES},
     problem::{Kind, Problem},
     upstream::{ByOwner, News, Wanted},
@@ -39,8 +40,7 @@ pub(super) struct Listeners {
 
 /// Somebody who listens at an endpoint.
 struct Listener {
-    organization: OrganizationId,
-    scope: Scope,
+    view: View,
     /// Whose conversations with servers it belongs to.
     owner: Arc<str>,
     /// Whether it hears log messages that are about none of its calls.
@@ -138,14 +138,12 @@ impl Pipeline {
             }
         }
         filter.resource_subscriptions = agreed;
-        let organization = permit.caller().principal().organization;
-        let digests = self.catalog.digests(organization, &call.scope).map_err(not_found)?;
+        let view = View::of(permit.caller(), call);
+        let digests = self.catalog.digests(&view).map_err(not_found)?;
         let (sender, heard) = mpsc::channel(NOTICES);
         let kinds = filter.kinds();
-        let scope = call.scope.clone();
         let listener = Listener {
-            organization,
-            scope,
+            view,
             owner: owner_of(permit, call),
             // In today's revision they belong to a call.
             hears_logs: call.client.revision.era() == Era::Legacy,
@@ -178,7 +176,7 @@ impl Pipeline {
         uri: &str,
     ) -> Result<Option<(ServerId, Box<str>)>, Problem> {
         let caller = permit.caller();
-        let Ok(target) = self.catalog.find_resource(caller, &call.scope, uri).await else {
+        let Ok(target) = self.catalog.find_resource(&View::of(caller, call), uri).await else {
             return Ok(None);
         };
         let is_allowed = self.access.authorize(caller.clone(), &target).is_ok();
@@ -223,7 +221,9 @@ impl Pipeline {
             |server: &&Arc<Server>| server.instances.iter().any(|it| it.id == news.instance);
         let Some(server) = directory.all().find(is_its) else { return };
         match news.notice.tells() {
-            Tells::ListChanged(kind) => self.catalog.changed(&server.id, *kind),
+            Tells::ListChanged(kind) => {
+                self.catalog.changed(&server.id, *kind, news.owner.as_deref());
+            }
             Tells::Updated { uri } => {
                 let key = (server.id, uri.clone());
                 self.tell(|listener| {
@@ -250,7 +250,7 @@ impl Pipeline {
     /// Tells who listens which lists changed.
     fn tell_of_lists(&self) {
         self.tell(|listener| {
-            let now = self.catalog.digests(listener.organization, &listener.scope).ok()?;
+            let now = self.catalog.digests(&listener.view).ok()?;
             let before = std::mem::replace(&mut listener.digests, now);
             let differs = |kind: ItemKind| now[kind as usize] != before[kind as usize];
             let has_changed = |kind: &&ItemKind| match kind {
@@ -277,7 +277,7 @@ impl Pipeline {
         let mut wanted: HashMap<InstanceId, (Wanted, ByOwner)> = HashMap::new();
         let by_id = self.listeners.by_id.lock();
         for listener in by_id.values() {
-            let servers = directory.in_scope(listener.organization, &listener.scope);
+            let servers = directory.in_scope(listener.view.organization, &listener.view.scope);
             if !listener.kinds.is_empty() {
                 for server in servers.unwrap_or_default() {
                     wanted.entry(server.instances[0].id).or_default().0.lists = true;

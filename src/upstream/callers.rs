@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::InstanceId,
-    wire::{Answer, Method, Notice, Request, Tells},
+    wire::{Answer, Askable, Method, Notice, Request, Tells},
 };
 
 /// What a caller hears before the answer.
@@ -114,39 +114,14 @@ impl Drop for Question {
     }
 }
 
-/// What the clients of a conversation can be asked.
-#[derive(Debug, Clone, Copy, Default)]
-struct Can {
-    elicit: bool,
-    sample: bool,
-    list_roots: bool,
-}
-
-impl Can {
-    fn read(capabilities: &str) -> Self {
-        let said: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(capabilities).unwrap_or_default();
-        let has = |name| said.contains_key(name);
-        Self { elicit: has("elicitation"), sample: has("sampling"), list_roots: has("roots") }
-    }
-
-    fn be_asked(self, method: &str) -> bool {
-        match method {
-            "elicitation/create" => self.elicit,
-            "sampling/createMessage" => self.sample,
-            "roots/list" => self.list_roots,
-            _ => false,
-        }
-    }
-}
-
 /// The callers of one conversation.
 #[derive(Debug)]
 pub(super) struct Callers {
     instance: InstanceId,
     /// Whose the conversation is, where it is one client's alone.
     owner: Option<Arc<str>>,
-    can: Can,
+    /// What they can be asked.
+    askable: Askable,
     board: Board,
     state: Mutex<State>,
 }
@@ -206,9 +181,9 @@ impl Drop for Entered<'_> {
 impl Callers {
     /// Callers of a conversation that everybody shares, or that is one client's alone.
     pub(super) fn new(instance: InstanceId, own: Option<&Guest>, board: Board) -> Self {
-        let can = own.map(|own| Can::read(&own.capabilities)).unwrap_or_default();
+        let askable = own.map(|own| Askable::read(&own.capabilities)).unwrap_or_default();
         let owner = own.map(|own| Arc::clone(&own.owner));
-        Self { instance, owner, can, board, state: Mutex::default() }
+        Self { instance, owner, askable, board, state: Mutex::default() }
     }
 
     /// Takes in a caller, who also hears what was asked when nobody called.
@@ -251,7 +226,7 @@ impl Callers {
         if *request.method() == Method::Ping {
             return reply(pong(&request));
         }
-        if !self.can.be_asked(request.method().as_str()) {
+        if !self.askable.answers(request.method().as_str()) {
             debug!("refused what a server asked: {}", request.method());
             return reply(refusal(&request, -32_601, "this client does not offer that"));
         }

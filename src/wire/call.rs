@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     domain::{PrincipalKind, RequestId, Scope, SessionId},
-    wire::{Level, Method, Request, Revision, header::Repeated},
+    wire::{Askable, Level, Method, Request, Revision, header::Repeated},
 };
 
 /// One call, in today's dialect, from wherever it came.
@@ -61,6 +61,14 @@ pub struct Client {
     pub capabilities: Option<Arc<str>>,
     /// Which log messages it wants to hear, and graver ones; none where none.
     pub level: Option<Level>,
+}
+
+impl Client {
+    /// What it can be asked in the middle of a call.
+    #[must_use]
+    pub fn askable(&self) -> Askable {
+        self.capabilities.as_deref().map(Askable::read).unwrap_or_default()
+    }
 }
 
 /// A session and who opened it: nobody else may use it.

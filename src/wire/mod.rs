@@ -4,6 +4,7 @@
 //! never written anew: a change is a splice, everything around it leaves as it arrived.
 
 mod answer;
+mod askable;
 mod call;
 mod depth;
 mod envelope;
@@ -23,6 +24,7 @@ mod span;
 mod sse;
 
 pub use answer::{Answer, Completed, Outcome, ResultType, Unreadable};
+pub use askable::Askable;
 pub use call::{AsTask, Call, Client, SessionKey};
 pub use envelope::{http_error, rpc_error};
 pub use header::Address;

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::support::{Act, FakeServer, Gateway, answer, eventually, modern_result};
+use crate::support::{
+    Act, FakeServer, Gateway, answer, eventually, gateway_meta, legacy_session_of, modern_result,
+};
 
 const ECHO: &str = r#"{"name":"echo","inputSchema":{"type":"object"}}"#;
 const OK: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"ok"}]}"#;
@@ -300,4 +302,80 @@ fn an_endpoint_of_one_server_waits_to_hear_what_it_has() {
 
     assert_eq!(said["instructions"], "read");
     assert_eq!(said["capabilities"].get("prompts"), None);
+}
+
+/// A server of an older revision that has a tool more for clients it can ask for samples.
+fn choosy() -> FakeServer {
+    FakeServer::play(|seen| {
+        if seen.body.is_empty() {
+            return Act::Status(405, String::new());
+        }
+        let asked = seen.json();
+        let is_apart = seen.head.to_lowercase().contains("mcp-session-id: apart");
+        match asked["method"].as_str().unwrap_or_default() {
+            "server/discover" => Act::Status(400, String::new()),
+            "initialize" => {
+                let can = asked["params"]["capabilities"].get("sampling").is_some();
+                let body = answer(
+                    &asked,
+                    r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"old","version":"1"}}"#,
+                );
+                let session = if can { "apart" } else { "shared" };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: {session}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                Act::Bytes([head.as_bytes(), body.as_bytes()].concat())
+            }
+            "tools/list" => {
+                let more = r#",{"name":"ask","inputSchema":{"type":"object"}}"#;
+                let more = if is_apart { more } else { "" };
+                Act::Json(answer(&asked, &format!(r#"{{"tools":[{ECHO}{more}]}}"#)))
+            }
+            method if method.starts_with("notifications/") => Act::Status(202, String::new()),
+            _ => Act::Json(answer(&asked, OK)),
+        }
+    })
+}
+
+#[test]
+fn a_client_sees_what_a_server_has_only_for_such_as_it() {
+    let server = choosy();
+    let gateway = Gateway::start();
+    gateway.done(&["register", "s", "--endpoint", &server.url, "--prefix", "never"]);
+    let tools = |capabilities: &str| {
+        let session = legacy_session_of(&gateway, "/mcp", capabilities);
+        let said = session.call("tools/list", "{}").json();
+        let tools = said["result"]["tools"].as_array().expect("tools").clone();
+        let names = tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned());
+        names.filter(|name| !name.starts_with("tollhouse__")).collect::<Vec<_>>()
+    };
+
+    assert_eq!(tools("{}"), ["echo"]);
+    assert_eq!(tools(r#"{"sampling":{}}"#), ["echo", "ask"]);
+    assert_eq!(tools(r#"{"sampling":{},"roots":{}}"#), ["echo", "ask"]);
+    let meta = gateway_meta()
+        .replace(r#"clientCapabilities":{}"#, r#"clientCapabilities":{"sampling":{}}"#);
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
+    let headers = [
+        ("Accept", "application/json, text/event-stream"),
+        ("Mcp-Method", "tools/list"),
+        ("MCP-Protocol-Version", "2026-07-28"),
+    ];
+    let today = gateway.ask_with("POST", "/mcp", &headers, Some(&body));
+    assert!(today.text().contains(r#""ask""#), "{}", today.text());
+
+    let session = legacy_session_of(&gateway, "/mcp", r#"{"sampling":{}}"#);
+    let called = session.call("tools/call", r#"{"name":"ask"}"#);
+    assert!(called.text().contains(r#""ok""#), "{}", called.text());
+
+    // The sessions in which it was asked are given back, and lists are not asked for again.
+    let listed = server.asked("tools/list").len();
+    tools(r#"{"sampling":{}}"#);
+    assert_eq!(server.asked("tools/list").len(), listed);
+    eventually("both sessions to be ended", || {
+        let deleted = server.seen().iter().filter(|seen| seen.head.starts_with("DELETE")).count();
+        (deleted >= 2).then_some(())
+    });
 }

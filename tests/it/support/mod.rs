@@ -41,8 +41,19 @@ pub(crate) struct LegacySession<'a> {
 
 /// Opens a session with a handshake, as an older client does.
 pub(crate) fn legacy_session<'a>(gateway: &'a Gateway, path: &str) -> LegacySession<'a> {
-    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"old","version":"1"}}}"#;
-    let said = gateway.ask("POST", path, Some(body));
+    legacy_session_of(gateway, path, "{}")
+}
+
+/// The same for a client with these capabilities, as JSON.
+pub(crate) fn legacy_session_of<'a>(
+    gateway: &'a Gateway,
+    path: &str,
+    capabilities: &str,
+) -> LegacySession<'a> {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"clientInfo":{{"name":"old","version":"1"}}}}}}"#
+    );
+    let said = gateway.ask("POST", path, Some(&body));
     assert_eq!(said.status, 200, "{}", said.text());
     assert_eq!(said.json()["result"]["protocolVersion"], "2025-06-18");
     let id = said.headers["mcp-session-id"].clone();
@@ -55,7 +66,11 @@ pub(crate) fn legacy_session<'a>(gateway: &'a Gateway, path: &str) -> LegacySess
 impl LegacySession<'_> {
     /// Sends a message in the session.
     pub(crate) fn send(&self, body: &str) -> Answer {
-        let headers = [("Mcp-Session-Id", &*self.id), ("MCP-Protocol-Version", "2025-06-18")];
+        let headers = [
+            ("Accept", "application/json, text/event-stream"),
+            ("Mcp-Session-Id", &*self.id),
+            ("MCP-Protocol-Version", "2025-06-18"),
+        ];
         self.gateway.ask_with("POST", &self.path, &headers, Some(body))
     }
 
