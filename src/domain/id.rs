@@ -63,7 +63,8 @@ identifiers! {
 }
 
 /// Names one request in every answer, log line and error: ours, or the one the client brought.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RequestId(Box<str>);
 
 impl RequestId {
@@ -101,7 +102,8 @@ impl fmt::Display for RequestId {
 }
 
 /// Names one session of an older client. Random, 128 bits from the operating system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SessionId(Box<str>);
 
 impl SessionId {

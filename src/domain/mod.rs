@@ -12,6 +12,7 @@ mod record;
 mod role;
 mod secret;
 mod server;
+mod session;
 mod text;
 mod time;
 
@@ -31,5 +32,6 @@ pub use secret::{Secret, exposed, exposed_map};
 pub use server::{
     Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
 };
+pub use session::SessionRecord;
 pub use text::is_hidden;
 pub use time::{Clock, FixedClock, SystemClock, Timestamp};

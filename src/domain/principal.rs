@@ -26,7 +26,8 @@ pub struct User {
 }
 
 /// What kind of caller stands at the door.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
     /// The bearer of an API key.
     Key(KeyId),

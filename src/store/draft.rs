@@ -10,14 +10,14 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
     Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, Namespace, Noun, Organization, Server,
-    ServerId, Timestamp, User,
+    ServerId, SessionId, SessionRecord, Timestamp, User,
 };
 
 use super::{
     codec::{self, Body},
     error::Error,
     seal::Seal,
-    table::{Record, Table, Thing},
+    table::{Record, Table, Thing, session_key},
 };
 
 /// One change in the making: reads see the store with the change already in it.
@@ -29,6 +29,9 @@ pub(crate) struct Draft<'a> {
     seal: &'a Seal,
     now: Timestamp,
     edits: BTreeMap<Place, Edit>,
+    /// What the machine notes about itself: no line of the audit and no entry of the feed tells of
+    /// it, because nobody changed anything.
+    notes: BTreeMap<(Table, Vec<u8>), Option<Body>>,
 }
 
 /// Which thing: the kind of its table, and its id.
@@ -44,7 +47,7 @@ struct Edit {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(transaction: &'a WriteTransaction, seal: &'a Seal, now: Timestamp) -> Self {
-        Self { transaction, seal, now, edits: BTreeMap::new() }
+        Self { transaction, seal, now, edits: BTreeMap::new(), notes: BTreeMap::new() }
     }
 
     /// When this change is made: the time in its audit lines.
@@ -122,6 +125,26 @@ impl<'a> Draft<'a> {
         self.all()
     }
 
+    /// Notes what is known of a session.
+    pub(crate) fn note_session(&mut self, session: &SessionRecord) -> Result<(), Error> {
+        self.note(session)
+    }
+
+    /// Forgets what was noted of a session.
+    pub(crate) fn forget_session(&mut self, id: &SessionId) {
+        self.notes.insert((SessionRecord::TABLE, session_key(id)), None);
+    }
+
+    fn note<R: Record>(&mut self, record: &R) -> Result<(), Error> {
+        self.notes.insert((R::TABLE, record.key()), Some(codec::encode(record)?));
+        Ok(())
+    }
+
+    /// Whether it notes anything.
+    pub(super) fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {
         let body = Some(codec::encode(thing)?);
         self.edit::<T>(thing.id(), thing.name().to_owned(), body);
@@ -171,7 +194,17 @@ impl<'a> Draft<'a> {
     /// Writes the change with its audit lines and feed entries into the shared transaction.
     /// Numbers them from after `sequence` on, and returns the last number used.
     pub(super) fn accept(self, actor: &Actor, mut sequence: u64) -> Result<u64, Error> {
-        let Self { transaction, seal, now, edits } = self;
+        let Self { transaction, seal, now, edits, notes } = self;
+        for ((table, key), body) in notes {
+            let mut open = transaction.open_table(table.definition())?;
+            match body {
+                Some(body) => {
+                    let record = codec::close(seal, table, &key, &body);
+                    open.insert(key.as_slice(), record.as_slice())?;
+                }
+                None => drop(open.remove(key.as_slice())?),
+            }
+        }
         for ((_, id), edit) in edits {
             let Some(change) = write(transaction, seal, &id, &edit)? else {
                 continue;

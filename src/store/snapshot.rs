@@ -7,7 +7,9 @@ use std::{
 
 use redb::ReadTransaction;
 
-use crate::domain::{ApiKey, AuditLine, FeedEntry, Namespace, Organization, Server, User};
+use crate::domain::{
+    ApiKey, AuditLine, FeedEntry, Namespace, Organization, Server, SessionRecord, User,
+};
 
 use super::{
     codec,
@@ -65,6 +67,11 @@ impl Snapshot {
 
     /// Every server, the oldest first.
     pub(crate) fn servers(&self) -> Result<Vec<Server>, Error> {
+        self.all()
+    }
+
+    /// Every session that something is noted of.
+    pub(crate) fn sessions(&self) -> Result<Vec<SessionRecord>, Error> {
         self.all()
     }
 

@@ -3,7 +3,10 @@
 use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::domain::{ApiKey, AuditLine, FeedEntry, Namespace, Noun, Organization, Server, User};
+use crate::domain::{
+    ApiKey, AuditLine, FeedEntry, Namespace, Noun, Organization, Server, SessionId, SessionRecord,
+    User,
+};
 
 use super::{error::Error, upgrade::House};
 
@@ -24,12 +27,16 @@ pub(super) const AUDIT: Table = Table { name: "audit", kind: 6, version: 1 };
 /// By sequence number, big-endian; the same numbers as in the audit.
 pub(super) const FEED: Table = Table { name: "feed", kind: 7, version: 1 };
 
-/// All of them. They are made together with the database, so that readers find every one.
-pub(super) const ALL: [Table; 8] =
-    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED];
+/// By the SHA-256 of the id, because keys are not sealed.
+const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
+
+/// All of them. They are made together with the database, and those a later release has more when
+/// it opens it, so that readers find every one.
+pub(super) const ALL: [Table; 9] =
+    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED, SESSIONS];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Table {
     /// Its name in the file.
     pub(super) name: &'static str,
@@ -106,6 +113,19 @@ things! {
     User in USERS, called by |it| &it.username;
     Key in KEYS, called by |it| &it.name;
     Server in SERVERS, called by |it| it.name.as_str();
+}
+
+impl Record for SessionRecord {
+    const TABLE: Table = SESSIONS;
+
+    fn key(&self) -> Vec<u8> {
+        session_key(&self.id)
+    }
+}
+
+/// Where the record of a session stands.
+pub(super) fn session_key(id: &SessionId) -> Vec<u8> {
+    openssl::sha::sha256(id.as_str().as_bytes()).to_vec()
 }
 
 impl Record for House {

@@ -14,7 +14,7 @@ use std::{
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, StorageBackend, StorageError,
-    WriteTransaction,
+    TableHandle as _, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
 
@@ -168,6 +168,7 @@ impl<D: Disk> Vault<D> {
         if !house.is_known() {
             return Err(Error::Newer { path: self.path(), found: house.schema, known: SCHEMA });
         }
+        self.make_tables(&database)?;
         let transaction = database.begin_read()?;
         let sequence = last_number(&transaction.open_table(AUDIT.definition())?)?;
         if sequence != last_number(&transaction.open_table(FEED.definition())?)? {
@@ -175,6 +176,23 @@ impl<D: Disk> Vault<D> {
             return Err(Error::Damaged { path: self.path(), fault });
         }
         Ok(Opened { database, sequence })
+    }
+
+    /// Makes the tables that the release which wrote the database last did not know.
+    fn make_tables(&self, database: &Database) -> Result<(), Error> {
+        let known: Vec<String> = {
+            let transaction = database.begin_read()?;
+            transaction.list_tables()?.map(|table| table.name().to_owned()).collect()
+        };
+        if table::ALL.iter().all(|table| known.iter().any(|name| name == table.name)) {
+            return Ok(());
+        }
+        let transaction = begin(database)?;
+        for table in table::ALL {
+            transaction.open_table(table.definition())?;
+        }
+        tracing::info!(database = %self.path().display(), "the store was given new tables");
+        Ok(transaction.commit()?)
     }
 
     fn house(&self, database: &Database) -> Result<House, Error> {

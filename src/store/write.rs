@@ -159,13 +159,15 @@ impl<D: Disk> Writer<D> {
         sheltered(self.shelf.path(), || {
             let now = self.clock.now();
             let mut sequence = self.sequence;
+            let mut has_notes = false;
             for job in jobs {
                 let mut draft = Draft::new(&transaction, &self.vault.seal, now);
                 if job.run(&mut draft) == Verdict::Accepted {
+                    has_notes |= draft.has_notes();
                     sequence = draft.accept(job.actor(), sequence)?;
                 }
             }
-            if sequence == self.sequence {
+            if sequence == self.sequence && !has_notes {
                 return Ok(transaction.abort()?);
             }
             self.promised = sequence;

@@ -264,3 +264,19 @@ async fn a_flipped_bit_is_found_after_a_kill() {
     }
     assert!(refused > 0, "some bits of a used page matter");
 }
+
+#[tokio::test]
+async fn a_database_of_an_earlier_release_is_given_the_tables_it_lacks() {
+    let (_parent, folder) = a_house().await;
+    let database = redb::Database::open(folder.join("state.redb")).expect("opens");
+    let earlier = database.begin_write().expect("writable");
+    let sessions = redb::TableDefinition::<&[u8], &[u8]>::new("sessions");
+    assert!(earlier.delete_table(sessions).expect("deleted"));
+    earlier.commit().expect("committed");
+    drop(database);
+
+    let store = open(&folder).expect("opens");
+
+    assert!(store.read().expect("readable").sessions().expect("readable").is_empty());
+    assert_eq!(names(&store.read().expect("readable")), ["time"]);
+}
