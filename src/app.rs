@@ -21,7 +21,7 @@ use crate::{
     catalog::Catalog,
     config,
     domain::{Clock, SystemClock},
-    edge::{self, Door, Front, Guard, Stop},
+    edge::{self, Door, Front, Guard, Sessions, Stop},
     observe::{self, Journal, Log, Metrics},
     pipeline::{Pipeline, Rooms},
     registry::Registry,
@@ -300,8 +300,11 @@ impl Building {
         let guard =
             Guard::new(&[address], &settings.edge.allowed_hosts, &settings.edge.allowed_origins);
         let router = admin::router(office.clone());
-        let front = Front::new(&settings.edge, guard, pipeline.clone(), router, clock);
-        house.set_sessions(front.sessions().clone());
+        let sessions = settings.edge.sessions.clone();
+        let sessions = Sessions::new(sessions, pipeline.clone(), store.clone(), clock.clone());
+        sessions.take_up()?;
+        house.set_sessions(sessions.clone());
+        let front = Front::new(&settings.edge, guard, sessions, router, clock);
         let doors = settings.edge.clone();
         Ok(Self { store, upstream, catalog, pipeline, front, office, house, doors })
     }

@@ -6,6 +6,7 @@ use crate::{
     access::{self, Access},
     catalog::{self, Catalog},
     domain::Clock,
+    edge::session::{self, Sessions},
     observe::{self, Journal, Metrics},
     pipeline::{self, Pipeline, Rooms},
     registry::{self, Registry},
@@ -14,8 +15,11 @@ use crate::{
     upstream::{self, Upstream},
 };
 
-/// A path through a house without servers and people, and the folder it stands in.
-pub(super) fn furnished(clock: &Arc<dyn Clock>) -> (Pipeline, tempfile::TempDir) {
+/// The sessions of a house without servers and people, and the folder it stands in.
+pub(super) fn furnished(
+    session_settings: session::Settings,
+    clock: &Arc<dyn Clock>,
+) -> (Sessions, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let store = Store::create(&data, &store::Settings::default(), clock.clone());
@@ -36,5 +40,6 @@ pub(super) fn furnished(clock: &Arc<dyn Clock>) -> (Pipeline, tempfile::TempDir)
     let access = access.expect("readable");
     let traffic = Traffic::new(traffic::Settings::default());
     let rooms = Rooms { access, catalog, traffic, registry, upstream, journal };
-    (Pipeline::new(pipeline::Settings::default(), rooms), folder)
+    let pipeline = Pipeline::new(pipeline::Settings::default(), rooms);
+    (Sessions::new(session_settings, pipeline, store, clock.clone()), folder)
 }

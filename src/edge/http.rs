@@ -30,7 +30,6 @@ use crate::{
         rpc::{self, Addressing, Rpc},
         session::Sessions,
     },
-    pipeline::Pipeline,
     problem::{Kind, Problem},
     wire::{Malformed, Message, RawId, header},
 };
@@ -54,13 +53,12 @@ impl Front {
     pub(crate) fn new(
         settings: &Settings,
         guard: Guard,
-        pipeline: Pipeline,
+        sessions: Sessions,
         office: axum::Router,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sessions = Sessions::new(settings.sessions.clone(), pipeline.clone(), clock.clone());
         let reader = Arc::new(Reader::new(settings.body_bytes, settings.bodies_bytes));
-        let inside = Inside::new(pipeline, sessions);
+        let inside = Inside::new(sessions.pipeline().clone(), sessions);
         let channels = Channels::new(inside.clone(), reader.clone(), settings);
         let (rpc_settings, rpc_clock) = (settings.rpc.clone(), clock.clone());
         let rpc = Rpc { inside: inside.clone(), settings: rpc_settings, clock: rpc_clock };
@@ -362,9 +360,10 @@ mod tests {
     /// A front door to an empty house with this office.
     fn house(office: axum::Router) -> House {
         let clock: Arc<dyn Clock> = Arc::new(FixedClock::default());
-        let (pipeline, folder) = furnished(&clock);
+        let settings = Settings::default();
+        let (sessions, folder) = furnished(settings.sessions.clone(), &clock);
         let guard = Guard::new(&[], &["gateway".to_owned()], &[]);
-        let front = Front::new(&Settings::default(), guard, pipeline, office, clock);
+        let front = Front::new(&settings, guard, sessions, office, clock);
         House { front, _folder: folder }
     }
 

@@ -49,6 +49,7 @@ impl Inside {
             return Err(Problem::new(Kind::NotFound, message));
         }
         *subscribed = wanted;
+        session.has_changed();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ mod parked;
 mod relay;
 mod tasks;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -207,6 +207,12 @@ impl Pipeline {
     /// The transport by which an instance is reached, as far as it is known.
     pub(crate) fn transport(&self, instance: &Instance) -> &'static str {
         self.upstream.transport(instance)
+    }
+
+    /// Whose conversations with servers are theirs alone: sessions, and principals without one.
+    pub(crate) fn apart(&self) -> HashSet<Arc<str>> {
+        let conversations = self.upstream.conversations();
+        conversations.into_iter().filter_map(|one| Some(one.owner?.0)).collect()
     }
 
     /// Lets go of what a session left behind, here and at servers.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, eventually, legacy_session};
+use crate::support::{Answer, FakeServer, Gateway, eventually, legacy_session};
 
 fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
     gateway.ask("POST", path, Some(&body.to_string()))
@@ -191,4 +191,37 @@ fn only_listed_programs_run_and_none_runs_for_ever() {
     let other = post(&gateway, "/stdio/execute", &json!({"command": "/bin/echo"}));
     assert_eq!(other.status, 403);
     assert!(other.text().contains("stdio_bridge.commands"), "{}", other.text());
+}
+
+#[test]
+fn a_session_goes_on_where_the_gateway_was_started_again() {
+    let server = FakeServer::legacy(
+        r#"{"name":"echo","inputSchema":{"type":"object"}}"#,
+        r#"{"content":[{"type":"text","text":"ok"}]}"#,
+    );
+    let mut gateway = Gateway::start();
+    gateway.done(&["register", "s", "--endpoint", &server.url]);
+    let ids = ["{}", r#"{"sampling":{}}"#].map(|capabilities| {
+        let session = crate::support::legacy_session_of(&gateway, "/mcp", capabilities);
+        let said = session.call("tools/call", r#"{"name":"s__echo"}"#);
+        assert!(said.text().contains(r#""ok""#), "{}", said.text());
+        session.id
+    });
+
+    gateway.signal("-TERM");
+    assert!(gateway.wait().success());
+    gateway.run(&[]);
+
+    let call = |id: &str| {
+        let body = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"s__echo"}}"#;
+        let headers = [("Mcp-Session-Id", id), ("MCP-Protocol-Version", "2025-06-18")];
+        gateway.ask_with("POST", "/mcp", &headers, Some(body))
+    };
+    let [shared, apart] = ids;
+    let said = call(&shared);
+    assert!(said.text().contains(r#""ok""#), "{}", said.text());
+    // A server had a session with this client alone, which is gone: it begins anew.
+    assert_eq!(call(&apart).status, 404);
+    let shown = gateway.ask("GET", &format!("/api/admin/sessions/{apart}"), None);
+    assert!(shown.text().contains(r#""status":"closed""#), "{}", shown.text());
 }

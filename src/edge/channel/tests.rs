@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::{Clock, FixedClock},
-    edge::{
-        body::Reader,
-        furnished::furnished,
-        session::{self, Sessions},
-    },
+    edge::{body::Reader, furnished::furnished, session},
 };
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -29,9 +25,8 @@ fn house() -> House {
 
 fn house_for(credential: Credential) -> House {
     let clock: Arc<dyn Clock> = Arc::new(FixedClock::default());
-    let (pipeline, folder) = furnished(&clock);
-    let sessions = Sessions::new(session::Settings::default(), pipeline.clone(), clock);
-    let inside = Inside::new(pipeline, sessions);
+    let (sessions, folder) = furnished(session::Settings::default(), &clock);
+    let inside = Inside::new(sessions.pipeline().clone(), sessions);
     let settings = Settings { max_calls: 4, ..Settings::default() };
     let outbox = Outbox::new(settings.limits());
     let guest = Guest { scope: Scope::Everything, credential, via: "test" };

@@ -32,6 +32,7 @@ pub(super) struct Log {
 struct State {
     events: VecDeque<Event>,
     bytes: usize,
+    first: u64,
     last: u64,
     last_stream: u64,
     /// Streams to which more may come, each with the last event that was thrown away unread.
@@ -68,16 +69,23 @@ impl Place {
 }
 
 impl Log {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// A log that begins behind a number: what was said before, under smaller ones, is not kept.
+    pub(super) fn after(first: u64, limits: Limits) -> Self {
         let state = State {
             events: VecDeque::new(),
             bytes: 0,
-            last: 0,
-            last_stream: STANDING,
-            open: HashMap::from([(STANDING, 0)]),
+            first,
+            last: first,
+            last_stream: first,
+            open: HashMap::from([(STANDING, first)]),
             reader: 0,
         };
         Self { limits, state: Mutex::new(state), grown: Notify::new() }
+    }
+
+    /// How much is kept.
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Opens a stream.
@@ -108,7 +116,8 @@ impl Log {
 
     /// How much was said, on all streams.
     pub(super) fn count(&self) -> u64 {
-        self.state.lock().last
+        let state = self.state.lock();
+        state.last - state.first
     }
 
     /// What is still kept of a stream after a place, oldest first.
@@ -221,7 +230,7 @@ mod tests {
     use super::*;
 
     fn log(events: usize) -> Log {
-        Log::new(Limits { events, bytes: 100 })
+        Log::after(0, Limits { events, bytes: 100 })
     }
 
     async fn read(log: &Log, stream: u64, number: u64) -> Option<String> {

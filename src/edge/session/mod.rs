@@ -1,5 +1,6 @@
 //! Live sessions of older clients.
 
+mod keep;
 pub(super) mod log;
 mod question;
 mod settings;
@@ -34,8 +35,13 @@ use crate::{
     edge::channel::Outbox,
     pipeline::Pipeline,
     problem::{Kind, Problem},
+    store::Store,
     wire::{Answer, Level, RawId, Revision, SessionKey},
 };
+
+/// What the clock of `seen_ms` shows at the start of the house, so that sessions of the last run
+/// have a place on it: ten years.
+const HEAD_START_MS: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
 /// One client's session.
 #[derive(Debug, Clone)]
@@ -85,7 +91,45 @@ struct Known {
     subscribed: tokio::sync::Mutex<BTreeSet<String>>,
     /// Ends the listening for it.
     listening: Mutex<Option<CancellationToken>>,
+    /// Whether something is to be noted of it.
+    is_changed: AtomicBool,
+    /// Whether a server has a conversation with its client alone.
+    is_apart: AtomicBool,
+    /// When it was noted last that its client is there, on the clock of `seen_ms`.
+    noted_ms: AtomicU64,
     over: CancellationToken,
+}
+
+impl Known {
+    fn new(opening: Opening, opened_at: Timestamp, settings: &Settings) -> Self {
+        let limits = Limits { events: settings.kept_events, bytes: settings.kept_bytes };
+        Self {
+            opening,
+            opened_at,
+            is_active: AtomicBool::new(false),
+            level: Mutex::default(),
+            seen_ms: AtomicU64::new(0),
+            in_use: AtomicUsize::new(0),
+            log: Log::after(0, limits),
+            asked: Mutex::default(),
+            last_asked: AtomicU64::new(0),
+            calls: Mutex::default(),
+            subscribed: tokio::sync::Mutex::default(),
+            listening: Mutex::default(),
+            is_changed: AtomicBool::new(true),
+            is_apart: AtomicBool::new(false),
+            noted_ms: AtomicU64::new(0),
+            over: CancellationToken::new(),
+        }
+    }
+}
+
+impl Known {
+    fn becomes_active(&self) {
+        if !self.is_active.swap(true, Ordering::Relaxed) {
+            self.is_changed.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Where a client hears what is said to it.
@@ -149,22 +193,7 @@ impl Reader {
 impl Session {
     /// A session that somebody opened.
     fn new(opening: Opening, opened_at: Timestamp, settings: &Settings) -> Self {
-        let limits = Limits { events: settings.kept_events, bytes: settings.kept_bytes };
-        let known = Known {
-            opening,
-            opened_at,
-            is_active: AtomicBool::new(false),
-            level: Mutex::default(),
-            seen_ms: AtomicU64::new(0),
-            in_use: AtomicUsize::new(0),
-            log: Log::new(limits),
-            asked: Mutex::default(),
-            last_asked: AtomicU64::new(0),
-            calls: Mutex::default(),
-            subscribed: tokio::sync::Mutex::default(),
-            listening: Mutex::default(),
-            over: CancellationToken::new(),
-        };
+        let known = Known::new(opening, opened_at, settings);
         Self { id: SessionId::fresh(), known: Arc::new(known) }
     }
 
@@ -191,6 +220,7 @@ impl Session {
     /// Takes note of which log messages its client wants.
     pub(super) fn set_level(&self, level: Level) {
         *self.known.level.lock() = Some(level);
+        self.has_changed();
     }
 
     /// Cancelled when the session is over.
@@ -276,7 +306,7 @@ impl Session {
 
     /// Takes note of a call, which its client may cancel.
     pub(super) fn begin(&self, id: RawId) -> Cancellable {
-        self.known.is_active.store(true, Ordering::Relaxed);
+        self.known.becomes_active();
         let token = self.known.over.child_token();
         self.known.calls.lock().insert(id.clone(), token.clone());
         Cancellable { session: self.clone(), id, token }
@@ -319,6 +349,7 @@ struct Inner {
     settings: Settings,
     clock: Arc<dyn Clock>,
     pipeline: Pipeline,
+    store: Store,
     /// Calls that go on though their client has hung up, and listening.
     tasks: TaskTracker,
     /// Idleness is a span, which no change of the time of day may end.
@@ -328,10 +359,21 @@ struct Inner {
 }
 
 impl Sessions {
-    pub(super) fn new(settings: Settings, pipeline: Pipeline, clock: Arc<dyn Clock>) -> Self {
+    /// No sessions yet; those of the last run come with [`Sessions::take_up`].
+    pub(crate) fn new(
+        settings: Settings,
+        pipeline: Pipeline,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (began, tasks) = (clock.tick(), TaskTracker::new());
         let (open, book) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Inner { settings, clock, pipeline, tasks, began, open, book }))
+        Self(Arc::new(Inner { settings, clock, pipeline, store, tasks, began, open, book }))
+    }
+
+    /// The path that calls of sessions take.
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.0.pipeline
     }
 
     /// Opens a session, if there is room.
@@ -365,7 +407,7 @@ impl Sessions {
     /// Takes note that its client is there.
     pub(super) fn hear_of(&self, session: &Session) {
         session.known.seen_ms.store(self.now_ms(), Ordering::Relaxed);
-        session.known.is_active.store(true, Ordering::Relaxed);
+        session.known.becomes_active();
     }
 
     /// Ends a session, and what it has with servers.
@@ -388,6 +430,11 @@ impl Sessions {
     fn let_go(&self, id: &SessionId, known: &Known, status: Status) {
         let view = self.view(id, known).ended(status, self.0.clock.now());
         self.0.book.lock().leave(view, known.log.count(), self.0.settings.kept_ended);
+        self.end_quietly(id, known);
+    }
+
+    /// Ends what a session has here, and at servers.
+    fn end_quietly(&self, id: &SessionId, known: &Known) {
         known.over.cancel();
         known.log.close_all();
         known.asked.lock().clear();
@@ -414,16 +461,16 @@ impl Sessions {
         self.0.open.read().len()
     }
 
-    /// Ends idle sessions until `stop`; then all of them.
+    /// Ends idle sessions and keeps notes of the others, until `stop`.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         let period = Duration::from_secs(u64::from(self.0.settings.idle_seconds).clamp(1, 60));
-        while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
-            self.sweep();
-        }
-        let open: Vec<_> = self.0.open.write().drain().collect();
-        for (id, known) in open {
-            self.let_go(&id, &known, Status::Closed);
-        }
+        let sweeping = async {
+            while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+                self.sweep();
+            }
+        };
+        tokio::join!(sweeping, self.keep(&stop));
+        self.lay_down().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -448,6 +495,6 @@ impl Sessions {
 
     fn now_ms(&self) -> u64 {
         let since = self.0.clock.tick().saturating_duration_since(self.0.began);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        HEAD_START_MS.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }

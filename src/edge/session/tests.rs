@@ -9,15 +9,20 @@ struct House {
 
 fn house(max_open: usize) -> House {
     let clock = Arc::new(FixedClock::default());
-    let (pipeline, folder) = furnished(&(clock.clone() as Arc<dyn Clock>));
     let settings = Settings { max_open, idle_seconds: 10, ..Settings::default() };
-    let sessions = Sessions::new(settings, pipeline, clock.clone());
+    let (sessions, folder) = furnished(settings, &(clock.clone() as Arc<dyn Clock>));
     House { sessions, clock, _folder: folder }
 }
 
 impl House {
     fn open(&self) -> Session {
         self.sessions.open(opening()).expect("room")
+    }
+
+    /// The sessions of a house that was closed and opened again.
+    fn again(&self, settings: Settings) -> Sessions {
+        let Inner { pipeline, store, .. } = &*self.sessions.0;
+        Sessions::new(settings, pipeline.clone(), store.clone(), self.clock.clone())
     }
 
     fn has(&self, session: &Session) -> bool {
@@ -138,7 +143,7 @@ async fn a_client_cancels_its_own_calls_by_their_ids() {
 async fn one_principal_has_so_many_sessions_and_no_more() {
     let house = house(5);
     let settings = Settings { max_per_principal: 2, ..house.sessions.0.settings.clone() };
-    let sessions = Sessions::new(settings, house.sessions.0.pipeline.clone(), house.clock.clone());
+    let sessions = house.again(settings);
     let of = |owner: PrincipalKind| Opening { owner, ..opening() };
     let first = sessions.open(opening()).expect("room");
     sessions.open(opening()).expect("room");
@@ -169,4 +174,75 @@ async fn a_session_goes_from_its_handshake_over_its_use_to_its_end() {
     assert_eq!(house.sessions.tell(session.id(), "{}".into()), None);
     let traffic = house.sessions.traffic(&["http"]);
     assert_eq!(traffic, Traffic { active: 0, total: 1, told: 1 });
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_a_restart_and_one_on_a_channel_does_not() {
+    let house = house(9);
+    let settings = house.sessions.0.settings.clone();
+    let outbox = Outbox::new(crate::edge::channel::Settings::default().limits());
+    let (used, fresh) = (house.open(), house.open());
+    let on_a_channel = Opening { channel: Some(outbox), via: "ws", ..opening() };
+    let on_a_channel = house.sessions.open(on_a_channel).expect("room");
+    let ended = house.open();
+    for session in [&used, &on_a_channel] {
+        house.sessions.hear_of(session);
+    }
+    used.set_level(Level::Warning);
+    used.subscribed().lock().await.insert("memo://x".to_owned());
+    let told = used.tell("{}".into());
+    house.sessions.end(ended.id());
+
+    house.sessions.lay_down().await;
+    house.clock.advance(Duration::from_secs(1));
+    let after = house.again(settings);
+    after.take_up().expect("readable");
+
+    let found = after.find(used.id(), &Scope::Everything).expect("it goes on");
+    assert_eq!(found.level(), Some(Level::Warning));
+    assert_eq!(found.subscribed().lock().await.len(), 1);
+    assert_eq!(found.key().owner, PrincipalKind::Anonymous);
+    for session in [&fresh, &on_a_channel, &ended] {
+        assert!(after.find(session.id(), &Scope::Everything).is_none());
+        assert_eq!(after.show(session.id()).map(|view| view.status), Some(Status::Closed));
+    }
+    // Whoever comes back with the number of an event of the last run hears what is said next.
+    let mut reader = found.resume(told).expect("the standing stream");
+    let next = found.tell("{\"x\":1}".into());
+    assert!(next.number > told.number);
+    assert_eq!(reader.next().await.map(|(id, _)| id), Some(next.id()));
+}
+
+#[tokio::test]
+async fn a_session_that_was_idle_all_through_the_restart_has_ended() {
+    let house = house(9);
+    let settings = house.sessions.0.settings.clone();
+    let session = house.open();
+    house.sessions.hear_of(&session);
+    house.sessions.lay_down().await;
+    house.clock.advance(Duration::from_secs(11));
+
+    let after = house.again(settings);
+    after.take_up().expect("readable");
+
+    assert!(after.find(session.id(), &Scope::Everything).is_none());
+    assert_eq!(after.list().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_forgotten_here_is_forgotten_in_the_store() {
+    let house = house(9);
+    let settings = Settings { kept_ended: 2, ..house.sessions.0.settings.clone() };
+    let sessions = house.again(settings);
+    for _ in 0..5 {
+        let session = sessions.open(opening()).expect("room");
+        sessions.note().await;
+        sessions.end(session.id());
+    }
+    sessions.note().await;
+
+    let kept = sessions.0.store.read().and_then(|snapshot| snapshot.sessions()).expect("readable");
+
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|record| record.status == "closed"));
 }

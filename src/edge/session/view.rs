@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Known, Opening, Place, STANDING, Session, Sessions};
+use super::{Known, Opening, Place, STANDING, Session, Sessions, keep::Notes};
 use crate::{
     domain::{OrganizationId, PrincipalKind, RequestId, Scope, SessionId, Timestamp},
     problem::{Kind, Problem},
@@ -100,24 +100,31 @@ pub(super) struct Book {
     by_transport: BTreeMap<&'static str, Traffic>,
     /// Those that ended last, the latest at the end.
     ended: VecDeque<SessionView>,
+    /// What is to be noted of those that ended.
+    notes: Notes,
 }
 
 impl Book {
     /// Takes note of a session that is to be opened, if its owner may have one more.
     pub(super) fn enter(&mut self, opening: &Opening, limit: usize) -> Result<(), Problem> {
-        let open = self.by_owner.entry(opening.owner.clone()).or_default();
-        if *open >= limit {
+        let open = self.by_owner.get(&opening.owner).copied().unwrap_or_default();
+        if open >= limit {
             let message = format!(
                 "you have {limit} open sessions, which is the limit edge.sessions.max_per_principal; end some with DELETE"
             );
             let problem = Problem::new(Kind::Limited, message).with_retry_after(60);
             return Err(problem.with_data("quota", "edge.sessions.max_per_principal"));
         }
-        *open += 1;
+        self.count(opening);
+        Ok(())
+    }
+
+    /// Takes note of a session that is open, whatever the limits are.
+    pub(super) fn count(&mut self, opening: &Opening) {
+        *self.by_owner.entry(opening.owner.clone()).or_default() += 1;
         let traffic = self.by_transport.entry(opening.via).or_default();
         traffic.active += 1;
         traffic.total += 1;
-        Ok(())
     }
 
     /// Takes note of a session that has ended.
@@ -131,10 +138,23 @@ impl Book {
         let traffic = self.by_transport.entry(session.via).or_default();
         traffic.active -= 1;
         traffic.told += told;
+        self.notes.ended(&session);
+        self.remember(session, kept);
+    }
+
+    /// Keeps a session that has ended; the oldest go where there are too many.
+    pub(super) fn remember(&mut self, session: SessionView, kept: usize) {
         self.ended.push_back(session);
         while self.ended.len() > kept {
-            self.ended.pop_front();
+            if let Some(oldest) = self.ended.pop_front() {
+                self.notes.forget(oldest.id);
+            }
         }
+    }
+
+    /// What is to be noted of sessions that ended since this was last asked.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
     }
 }
 
