@@ -6,6 +6,7 @@ use crate::{
         arrival::{Arrival, Inside},
         converse::call_of,
         session::{Session, translate},
+        tasks,
     },
     pipeline::{Body, Filter, Listening},
     problem::{Kind, Problem},
@@ -94,8 +95,12 @@ async fn tell(
             (Tells::Message { level }, Some(wanted)) => *level >= wanted,
             _ => true,
         };
-        if is_wanted {
-            let _place = session.tell(notice.bytes().clone());
+        let message = match notice.tells() {
+            Tells::Task => tasks::notice(&notice),
+            _ => Some(notice.bytes().clone()),
+        };
+        if let Some(message) = message.filter(|_| is_wanted) {
+            let _place = session.tell(message);
         }
     }
 }

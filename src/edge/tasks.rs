@@ -18,7 +18,7 @@ use crate::{
     pipeline::Body,
     problem::{Kind, Problem},
     wire::{
-        AsTask, InputRequest, Method, RawId, Request,
+        AsTask, InputRequest, Method, Notice, RawId, Request,
         input::{RESPONSES, by_key},
         result,
     },
@@ -87,6 +87,19 @@ impl Shown {
         }
         asked
     }
+}
+
+/// Word of a task as 2025-11-25 has it; none where it is no such word.
+pub(super) fn notice(notice: &Notice) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Told {
+        params: Shown,
+    }
+    let told: Told = serde_json::from_slice(notice.bytes()).ok()?;
+    let params = told.params.in_older_words();
+    let told =
+        json!({ "jsonrpc": "2.0", "method": "notifications/tasks/status", "params": params });
+    Some(told.to_string().into())
 }
 
 /// Whether a call is to be a task, and the call without the word for it.

@@ -3,7 +3,7 @@
 //! <https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns> (subscriptions)
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Permit,
     catalog::View,
-    domain::{InstanceId, ItemKind, Server, ServerId, Target},
+    domain::{InstanceId, ItemKind, Server, ServerId, SessionId, Target},
     pipeline::{Body, Pipeline, forward::owner_of, not_found, relay::NOTICES},
     problem::{Kind, Problem},
     upstream::{ByOwner, News, Wanted},
-    wire::{Call, Era, Notice, Tells},
+    wire::{Call, Era, Notice, Revision, Tells},
 };
 
 /// How long changes are gathered before they are told.
@@ -50,6 +50,10 @@ struct Listener {
     digests: [u64; 4],
     /// Resources, by server and its own URI, under the names they go by here.
     resources: HashMap<(ServerId, Box<str>), Box<str>>,
+    /// Tasks, by id.
+    tasks: HashSet<Box<str>>,
+    /// The session all of whose tasks it hears of.
+    session: Option<SessionId>,
     /// Boxed: room for many is there from the beginning, and hardly ever used.
     sender: mpsc::Sender<Box<Notice>>,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Filter {
     pub(crate) resources_list_changed: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) resource_subscriptions: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) task_ids: Vec<String>,
 }
 
 impl Filter {
@@ -125,8 +131,9 @@ impl Pipeline {
             Problem::new(Kind::Invalid, "invalid params: \"notifications\" is missing")
         })?;
         let limit = self.settings.max_resources_per_listener;
-        if filter.resource_subscriptions.len() > limit {
-            let message = format!("more than {limit} resources cannot be listened to at once");
+        if filter.resource_subscriptions.len() > limit || filter.task_ids.len() > limit {
+            let message =
+                format!("more than {limit} resources or tasks cannot be listened to at once");
             return Err(Problem::new(Kind::Invalid, message));
         }
         let mut resources = HashMap::new();
@@ -138,6 +145,12 @@ impl Pipeline {
             }
         }
         filter.resource_subscriptions = agreed;
+        filter.task_ids.retain(|id| self.tasks.is_callers(id, permit, call));
+        let tasks = filter.task_ids.iter().map(|id| id.as_str().into()).collect();
+        // Older clients say nothing of tasks: they hear of all of their session.
+        let knows_tasks = call.client.revision == Revision::V2025_11_25;
+        let session = call.session.as_ref().filter(|_| knows_tasks);
+        let session = session.map(|session| session.id.clone());
         let view = View::of(permit.caller(), call);
         let digests = self.catalog.digests(&view).map_err(not_found)?;
         let (sender, heard) = mpsc::channel(NOTICES);
@@ -150,6 +163,8 @@ impl Pipeline {
             kinds,
             digests,
             resources,
+            tasks,
+            session,
             sender,
         };
         let id = self.listeners.last.fetch_add(1, Ordering::Relaxed);
@@ -237,6 +252,14 @@ impl Pipeline {
             }),
             _ => {}
         }
+    }
+
+    /// Tells of a task how far it has come: the task as JSON.
+    pub(super) fn tell_of_task(&self, id: &str, session: Option<&SessionId>, task: &str) {
+        self.tell(|listener| {
+            let is_its = session.is_some() && listener.session.as_ref() == session;
+            (is_its || listener.tasks.contains(id)).then(|| vec![Notice::task(task)])
+        });
     }
 
     fn suspect_all(&self) {

@@ -62,7 +62,7 @@ pub(crate) struct Settings {
     pub(crate) task_seconds: u32,
     /// Streams at the same time on which clients hear of changes.
     pub(crate) max_listeners: usize,
-    /// Resources whose changes one of them hears of.
+    /// Resources whose changes one of them hears of, and as many tasks.
     pub(crate) max_resources_per_listener: usize,
 }
 

@@ -103,21 +103,29 @@ impl Task {
         }
     }
 
-    /// Comes to a stage, unless it is over already.
-    fn come_to(&self, at: Stage, now: Timestamp) {
+    /// Comes to a stage, unless it is over already; says whether it did.
+    fn come_to(&self, at: Stage, now: Timestamp) -> bool {
         let mut state = self.state.lock();
-        if !state.at.is_over() {
+        let is_over = state.at.is_over();
+        if !is_over {
             *state = State { at, since: now };
         }
         drop(state);
         self.changed.notify_waiters();
+        !is_over
     }
 
     /// The task as today's revision shows it, with what came of it.
     fn show(&self, result_type: &str) -> Value {
+        let mut shown = self.show_bare();
+        shown["resultType"] = result_type.into();
+        shown
+    }
+
+    /// The same where it stands in no result.
+    fn show_bare(&self) -> Value {
         let state = self.state.lock();
         let mut shown = json!({
-            "resultType": result_type,
             "taskId": self.id,
             "status": state.at.as_str(),
             "createdAt": self.began.to_string(),
@@ -141,7 +149,11 @@ impl Task {
 
     /// The same as JSON; a result stands in it as its server wrote it.
     fn show_whole(&self) -> String {
-        let mut shown = self.show("complete").to_string();
+        self.with_result(&self.show("complete"))
+    }
+
+    fn with_result(&self, shown: &Value) -> String {
+        let mut shown = shown.to_string();
         if let Stage::Completed(result) = &self.state.lock().at {
             shown.pop();
             shown.push_str(r#","result":"#);
@@ -201,14 +213,22 @@ impl Tasks {
         self.running.wait().await;
     }
 
+    /// Whether a task is the caller's own.
+    pub(super) fn is_callers(&self, id: &str, permit: &Permit, call: &Call) -> bool {
+        self.of_caller(id, permit, call).is_some()
+    }
+
+    fn of_caller(&self, id: &str, permit: &Permit, call: &Call) -> Option<Arc<Task>> {
+        let task = self.by_id.lock().get(id).cloned()?;
+        let session = call.session.as_ref().map(|session| &session.id);
+        let is_theirs =
+            task.principal == permit.caller().principal().kind && task.session.as_ref() == session;
+        is_theirs.then_some(task)
+    }
+
     fn find(&self, permit: &Permit, call: &Call) -> Result<Arc<Task>, Problem> {
         let id = call.request.subject().unwrap_or_default();
-        let task = self.by_id.lock().get(id).cloned();
-        let session = call.session.as_ref().map(|session| &session.id);
-        let is_theirs = |task: &Arc<Task>| {
-            task.principal == permit.caller().principal().kind && task.session.as_ref() == session
-        };
-        task.filter(is_theirs).ok_or_else(|| {
+        self.of_caller(id, permit, call).ok_or_else(|| {
             let id: String = id.chars().take(80).collect();
             Problem::new(Kind::NotFound, format!("there is no task {id:?}"))
         })
@@ -245,7 +265,7 @@ impl Pipeline {
             let over = task.over.clone();
             let running = Box::pin(pipeline.run_task(&task, start, (permit, target), call));
             if over.run_until_cancelled(running).await.is_none() {
-                task.come_to(Stage::Cancelled, pipeline.journal.now());
+                pipeline.move_task(&task, Stage::Cancelled);
             }
         });
         Ok(Reply { body: Body::Made { result, fits_all: true }, caller, server })
@@ -263,14 +283,13 @@ impl Pipeline {
         loop {
             let made = Call { request, ..call.clone() };
             let body = self.run_once(start.take(), (&permit, &target), &made).await;
-            let now = self.journal.now();
             if let Some(asked) = body.as_ref().ok().and_then(Body::asks) {
-                task.come_to(Stage::Asks(asked), now);
+                self.move_task(task, Stage::Asks(asked));
                 let Some((asked, answers)) = task.answers().await else { return };
                 request = asked.answered(&call.request, &answers);
                 continue;
             }
-            task.come_to(outcome(body), now);
+            self.move_task(task, outcome(body));
             return;
         }
     }
@@ -327,7 +346,7 @@ impl Pipeline {
                     return Err(Problem::new(Kind::Invalid, message));
                 }
                 task.over.cancel();
-                task.come_to(Stage::Cancelled, self.journal.now());
+                self.move_task(&task, Stage::Cancelled);
             }
             _ => {}
         }
@@ -347,7 +366,20 @@ impl Pipeline {
         };
         drop(state);
         task.changed.notify_waiters();
+        self.tell_of(task);
         Ok(())
+    }
+
+    /// Brings a task to a stage, and tells those who listen.
+    fn move_task(&self, task: &Task, at: Stage) {
+        if task.come_to(at, self.journal.now()) {
+            self.tell_of(task);
+        }
+    }
+
+    fn tell_of(&self, task: &Task) {
+        let shown = task.with_result(&task.show_bare());
+        self.tell_of_task(&task.id, task.session.as_ref(), &shown);
     }
 
     fn list_tasks(&self, permit: &Permit, call: &Call) -> String {

@@ -273,7 +273,7 @@ impl Callers {
             }
             Tells::Progress { .. } => notice.token(),
             Tells::Message { .. } => about,
-            Tells::Cancelled { .. } | Tells::Acknowledged | Tells::Other => return,
+            Tells::Task | Tells::Cancelled { .. } | Tells::Acknowledged | Tells::Other => return,
         };
         let state = self.state.lock();
         let caller = match id {

@@ -36,6 +36,8 @@ pub enum Tells {
         /// Which one.
         uri: Box<str>,
     },
+    /// How far a task has come.
+    Task,
     /// That a request is not needed any more.
     Cancelled {
         /// Which one, as it stands in JSON.
@@ -89,6 +91,13 @@ impl Notice {
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
         );
         Self { bytes: text.into(), tells: Tells::Cancelled { id: id.into() } }
+    }
+
+    /// Word of how far a task has come: the task as an object, as JSON.
+    #[must_use]
+    pub fn task(task: &str) -> Self {
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{task}}}"#);
+        Self { bytes: text.into(), tells: Tells::Task }
     }
 
     /// Which changes a listener will hear of: the filter, as JSON.

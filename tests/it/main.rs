@@ -16,4 +16,5 @@ mod pipeline;
 mod problem;
 mod rpc;
 mod sessions;
+mod tasks;
 mod warden;

@@ -70,6 +70,7 @@ pub(crate) fn listen(resources: Vec<String>) -> Request {
         prompts_list_changed: true,
         resources_list_changed: true,
         resource_subscriptions: resources,
+        task_ids: Vec::new(),
     };
     let params = json!({ "notifications": filter });
     Request::make(&Method::Listen, &params.to_string())
