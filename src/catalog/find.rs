@@ -45,13 +45,29 @@ impl Catalog {
             | Method::SetLevel
             | Method::Subscribe
             | Method::Unsubscribe
-            | Method::TaskResult
-            | Method::Other(_) => {
+            | Method::TaskResult => {
                 return Err(Error::NoMethod(call.method().to_string()));
             }
+            Method::Other(method) => return self.find_extension(caller, call, method),
         };
         let name = call.request.subject().unwrap_or_default();
         self.find_named(&View::of(caller, call), (kind, permission), name).await
+    }
+
+    /// The server of an endpoint of one server, for a method of an extension that both ends know.
+    /// It is called like a tool of that name.
+    fn find_extension(&self, caller: &Caller, call: &Call, method: &str) -> Result<Target, Error> {
+        let none = || Error::NoMethod(method.to_owned());
+        let view = View::of(caller, call);
+        let Scope::Server(_) = view.scope else { return Err(none()) };
+        let merged = self.merged(&view)?;
+        let offer = merged.offers.first().filter(|offer| {
+            let peer = offer.peer.as_deref();
+            peer.is_some_and(|peer| call.client.knows_any(&peer.extensions))
+        });
+        let server = offer.ok_or_else(none)?.server.clone();
+        let item = Item::named(ItemKind::Tool, method);
+        Ok(Target::Item { server, item, permission: Permission::ToolsCall })
     }
 
     /// The resource of that URI at an endpoint.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use crate::{
     catalog::{
@@ -34,6 +35,8 @@ pub(crate) struct Listed {
 pub(crate) struct Discovered {
     /// What is offered.
     pub(crate) capabilities: Capabilities,
+    /// The extensions that any server knows, each as the first of them says.
+    pub(crate) extensions: Map<String, Value>,
     /// What the one server behind the endpoint tells models, where it is one.
     pub(crate) instructions: Option<String>,
 }
@@ -111,7 +114,12 @@ impl Catalog {
             Scope::Server(_) => peers().find_map(|peer| peer.instructions.clone()),
             _ => None,
         };
+        let mut extensions = Map::new();
+        for (name, how) in peers().flat_map(|peer| &peer.extensions) {
+            extensions.entry(name).or_insert_with(|| how.clone());
+        }
         Ok(Discovered {
+            extensions,
             capabilities: Capabilities {
                 tools: own || may(|peer| peer.capabilities.tools),
                 prompts: may(|peer| peer.capabilities.prompts),

@@ -50,6 +50,16 @@ struct Marks {
     templates: Vec<Box<str>>,
 }
 
+impl Marks {
+    /// What a URI is called here; none where it keeps its name.
+    fn outward(&self, server: &Slug, uri: &str) -> Option<String> {
+        let mut templates = self.templates.iter();
+        let is_marked =
+            self.uris.contains(uri) || templates.any(|template| template::matches(template, uri));
+        is_marked.then(|| mark(uri, server))
+    }
+}
+
 #[derive(Debug, Default)]
 struct List {
     /// Items in order, each as it goes out.
@@ -73,12 +83,15 @@ impl Merged {
     ) -> Self {
         let borrowed: Vec<(&Offer, Prefixing)> =
             offers.iter().map(|(offer, prefixing)| (&**offer, *prefixing)).collect();
-        let mut lists: [List; 4] = Default::default();
         let mut marks = HashMap::new();
-        for kind in ItemKind::ALL {
+        let named = ItemKind::ALL.map(|kind| {
             let named = name_all(scope, &borrowed, kind, &mut missing);
             note_marks(&mut marks, &borrowed, kind, &named);
-            lists[kind as usize] = List::new(&borrowed, kind, named);
+            (kind, named)
+        });
+        let mut lists: [List; 4] = Default::default();
+        for (kind, named) in named {
+            lists[kind as usize] = List::new(&borrowed, kind, named, &marks);
         }
         for (offer, _) in &borrowed {
             if let Some(reason) = &offer.note {
@@ -121,10 +134,7 @@ impl Merged {
         if self.find(ItemKind::Resource, uri).is_some() {
             return None;
         }
-        let mut templates = marks.templates.iter();
-        let is_marked =
-            marks.uris.contains(uri) || templates.any(|template| template::matches(template, uri));
-        is_marked.then(|| mark(uri, &server.name))
+        marks.outward(&server.name, uri)
     }
 
     /// Takes note of how often servers said that a list of a kind is another now.
@@ -212,12 +222,19 @@ fn name_all(
 }
 
 impl List {
-    fn new(offers: &[(&Offer, Prefixing)], kind: ItemKind, named: Vec<Named>) -> Self {
+    fn new(
+        offers: &[(&Offer, Prefixing)],
+        kind: ItemKind,
+        named: Vec<Named>,
+        marks: &HashMap<ServerId, Marks>,
+    ) -> Self {
         let mut list = Self { fits_all: true, ..Self::default() };
         for Named { offer, item, name } in named {
+            let server = &offers[offer].0.server;
             let entry = &offers[offer].0.of_kind(kind)[item];
-            list.items.push(entry.named(&name));
-            list.places.push((offers[offer].0.server.name.clone(), item));
+            let outward = |uri: &str| marks.get(&server.id)?.outward(&server.name, uri);
+            list.items.push(entry.named(&name, outward));
+            list.places.push((server.name.clone(), item));
             list.fits_all &= entry.fits_all;
             list.by_name.insert(name, (offer, item));
         }

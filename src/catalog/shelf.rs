@@ -151,6 +151,8 @@ pub(super) struct Entry {
     pub(super) name: Box<str>,
     json: Bytes,
     key: Span,
+    /// Where the URIs of pages stand that show what a tool does (the extension of MCP Apps).
+    pages: Box<[Span]>,
     /// Whether clients of every revision can read it.
     pub(super) fits_all: bool,
     /// The arguments that go into headers too.
@@ -216,7 +218,9 @@ impl Entry {
         let execution = value("execution").filter(|_| kind == ItemKind::Tool);
         let task_support = execution.map(|at| result::task_support(at.text(&json)));
         let task_support = task_support.unwrap_or_default();
-        Ok(Self { name, json, key, fits_all, param_headers, task_support })
+        let meta = value("_meta").filter(|_| kind == ItemKind::Tool);
+        let pages = meta.map(|at| result::pages(&json, at)).unwrap_or_default();
+        Ok(Self { name, json, key, pages, fits_all, param_headers, task_support })
     }
 
     /// The name of a tool that is not taken, where it has one.
@@ -228,13 +232,27 @@ impl Entry {
         serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
     }
 
-    /// The item under another name, everything else as its server wrote it.
-    pub(super) fn named(&self, name: &str) -> Bytes {
-        if name == &*self.name {
+    /// The item under another name, and its pages under the URIs that their resources go by;
+    /// everything else as its server wrote it.
+    pub(super) fn named(&self, name: &str, outward: impl Fn(&str) -> Option<String>) -> Bytes {
+        let quoted = |text: &str| serde_json::to_string(text).expect("text is always JSON");
+        let mut edits: Vec<(Span, String)> = Vec::new();
+        if name != &*self.name {
+            edits.push((self.key, quoted(name)));
+        }
+        for at in &self.pages {
+            let uri = serde_json::from_str::<String>(at.text(&self.json)).ok();
+            if let Some(new) = uri.and_then(|uri| outward(&uri)) {
+                edits.push((*at, quoted(&new)));
+            }
+        }
+        if edits.is_empty() {
             return self.json.clone();
         }
-        let name = serde_json::to_string(name).expect("text is always JSON");
-        splice(&self.json, &[(self.key, name.as_bytes())])
+        edits.sort_unstable_by_key(|(at, _)| at.start);
+        let edits: Vec<(Span, &[u8])> =
+            edits.iter().map(|(at, new)| (*at, new.as_bytes())).collect();
+        splice(&self.json, &edits)
     }
 }
 
@@ -253,7 +271,7 @@ mod tests {
 
         let entry = read(ItemKind::Tool, tool).expect("a tool");
 
-        let named = String::from_utf8(entry.named("a__echo").into()).expect("UTF-8");
+        let named = String::from_utf8(entry.named("a__echo", |_| None).into()).expect("UTF-8");
         assert_eq!(named, tool.replace(r#""name" : "echo""#, r#""name" : "a__echo""#));
         assert!(entry.fits_all);
     }

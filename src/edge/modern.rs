@@ -292,6 +292,12 @@ fn check_envelope(request: &Request) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Whether a method nobody knows here may be one of an extension that its client knows.
+fn is_of_an_extension(request: &Request) -> bool {
+    let said = request.meta().capabilities.as_deref().map(meta::extensions).unwrap_or_default();
+    matches!(request.method(), Method::Other(_)) && !said.is_empty()
+}
+
 /// Whether a request is of the one stateless revision there is, and of a method it has.
 fn check_era(request: &Request) -> Result<(), Wrong> {
     let version = request.meta().version.as_deref().unwrap_or_default();
@@ -308,7 +314,8 @@ fn check_era(request: &Request) -> Result<(), Wrong> {
             wrong("the client has not said that it knows tasks", header::MISSING_CAPABILITY);
         return Err((problem.with_data("requiredCapabilities", needed), status));
     }
-    if !request.method().is_modern() {
+    // A server may know a method of an extension that the client knows too.
+    if !request.method().is_modern() && !is_of_an_extension(request) {
         let problem =
             Problem::new(Kind::NotFound, format!("method not found: {}", request.method()));
         return Err((problem.with_rpc(-32601), StatusCode::NOT_FOUND));

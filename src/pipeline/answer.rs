@@ -45,6 +45,8 @@ impl Pipeline {
         let found = self.catalog.discover(&View::of(permit.caller(), call)).await;
         let found = found.map_err(not_found)?;
         let has = found.capabilities;
+        let mut extensions = found.extensions;
+        extensions.insert(meta::TASKS.to_owned(), json!({}));
         let resources = json!({ "listChanged": true, "subscribe": has.subscribe });
         let offered = [
             ("tools", has.tools, json!({ "listChanged": true })),
@@ -57,7 +59,7 @@ impl Pipeline {
             .into_iter()
             .filter(|(_, has, _)| *has)
             .map(|(name, _, how)| (name.to_owned(), how))
-            .chain([("extensions".to_owned(), json!({ meta::TASKS: {} }))])
+            .chain([(meta::EXTENSIONS.to_owned(), extensions.into())])
             .collect();
         let mut result = json!({
             "resultType": "complete",

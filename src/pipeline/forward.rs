@@ -142,8 +142,10 @@ impl Pipeline {
             let failed = match road.notices.filter(|_| may_converse(call)) {
                 None => {
                     let as_task = candidates.item().task_support == TaskSupport::Required;
+                    let extensions = call.client.extensions();
+                    let asks = Asks { capabilities: extensions.as_deref(), ..Asks::default() };
                     let ask = Ask::plain(&call.request, address, patience.deadline);
-                    let ask = Ask { as_task, ..ask };
+                    let ask = Ask { asks, as_task, ..ask };
                     match self.upstream.ask(instance, ask).await {
                         Ok(answer) => return Ok(Came::Answer(answer)),
                         Err(error) => error,
@@ -325,7 +327,7 @@ fn param_headers(item: &Item, call: &Call) -> Result<Vec<(HeaderName, HeaderValu
 
 /// Whether the server knows the item under another name than the client.
 fn renames(candidates: &Candidates<'_>, call: &Call) -> bool {
-    call.request.subject() != Some(&*candidates.item().name)
+    call.request.subject().is_some_and(|asked| *asked != *candidates.item().name)
 }
 
 /// Whether a server found fault with how the gateway speaks to it, which is no client's business.

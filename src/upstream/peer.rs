@@ -1,13 +1,18 @@
 //! What a server says of itself.
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::error::Oddity;
-use crate::wire::{Era, Revision, meta::SERVER_INFO};
+use crate::wire::{
+    Era, Revision,
+    meta::{SERVER_INFO, TASKS},
+};
 
 /// The longest name or version of a server, in bytes.
 const NAME_LIMIT: usize = 256;
+/// All it says of extensions, in bytes; one that says more is taken to know none.
+const EXTENSIONS_LIMIT: usize = 16 * 1_024;
 /// The longest instructions, in bytes.
 const INSTRUCTIONS_LIMIT: usize = 64 * 1_024;
 
@@ -22,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) server_info: Option<ServerInfo>,
     /// What it offers.
     pub(crate) capabilities: Capabilities,
+    /// The extensions it knows, but for tasks, which are the gateway's own.
+    pub(crate) extensions: Map<String, Value>,
     /// How it wants to be used, in words for a model.
     pub(crate) instructions: Option<String>,
 }
@@ -56,7 +63,7 @@ pub(crate) struct Capabilities {
 
 impl Peer {
     /// A stateless server that does not say what it offers. Asking will tell.
-    pub(super) const fn untold() -> Self {
+    pub(super) fn untold() -> Self {
         let capabilities = Capabilities {
             tools: true,
             prompts: true,
@@ -70,6 +77,7 @@ impl Peer {
             revision: Revision::NEWEST,
             server_info: None,
             capabilities,
+            extensions: Map::new(),
             instructions: None,
         }
     }
@@ -123,6 +131,8 @@ struct SaidCapabilities {
     resources: Option<SaidResources>,
     completions: Option<IgnoredAny>,
     logging: Option<IgnoredAny>,
+    #[serde(default)]
+    extensions: Option<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -134,6 +144,7 @@ struct SaidResources {
 impl Said {
     fn into_peer(self, revision: Revision) -> Peer {
         let said = self.capabilities.unwrap_or_default();
+        let extensions = said.extensions.as_deref().map(read_extensions).unwrap_or_default();
         let capabilities = Capabilities {
             tools: said.tools.is_some(),
             prompts: said.prompts.is_some(),
@@ -152,9 +163,19 @@ impl Said {
             revision,
             server_info: server_info.map(cut_info),
             capabilities,
+            extensions,
             instructions: self.instructions.map(|text| cut(text, INSTRUCTIONS_LIMIT)),
         }
     }
+}
+
+fn read_extensions(raw: &RawValue) -> Map<String, Value> {
+    if raw.get().len() > EXTENSIONS_LIMIT {
+        return Map::new();
+    }
+    let mut extensions: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    extensions.remove(TASKS);
+    extensions
 }
 
 /// What is kept of a text, which stays in memory as long as the server is registered.

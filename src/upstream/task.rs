@@ -13,7 +13,8 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{Error, MidCall, callers::Question, error::Oddity, party::Ask, way::Way};
 use crate::wire::{
     Address, Answer, Asks, Era, InputRequired, Message, Method, Outcome, Request, ResultType,
-    header::MISSING_CAPABILITY, meta::TASKS,
+    header::MISSING_CAPABILITY,
+    meta::{EXTENSIONS, TASKS},
 };
 
 /// How long a server may take to let go of a task.
@@ -181,7 +182,8 @@ pub(super) fn needs_tasks(answer: &Answer) -> bool {
 pub(crate) fn with_tasks(capabilities: Option<&str>) -> String {
     let said = capabilities.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
     let mut said = said.unwrap_or_default();
-    said.insert("extensions".into(), json!({ TASKS: {} }));
+    let extensions = said.entry(EXTENSIONS).or_insert_with(|| json!({}));
+    extensions[TASKS] = json!({});
     Value::from(said).to_string()
 }
 

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
+use serde_json::{Map, Value};
+
 use crate::{
     domain::{PrincipalKind, RequestId, Scope, SessionId},
-    wire::{Askable, Level, Method, Request, Revision, header::Repeated},
+    wire::{Askable, Level, Method, Request, Revision, header::Repeated, meta},
 };
 
 /// One call, in today's dialect, from wherever it came.
@@ -68,6 +70,20 @@ impl Client {
     #[must_use]
     pub fn askable(&self) -> Askable {
         self.capabilities.as_deref().map(Askable::read).unwrap_or_default()
+    }
+
+    /// The capabilities it has where nobody hears what it is asked: the extensions it knows, as
+    /// JSON; none where it knows none.
+    #[must_use]
+    pub fn extensions(&self) -> Option<String> {
+        meta::only_extensions(self.capabilities.as_deref()?)
+    }
+
+    /// Whether it knows one of these extensions.
+    #[must_use]
+    pub fn knows_any(&self, extensions: &Map<String, Value>) -> bool {
+        let said = self.capabilities.as_deref().map(meta::extensions).unwrap_or_default();
+        said.iter().any(|known| extensions.contains_key(known))
     }
 }
 

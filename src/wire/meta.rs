@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     Era, Level, Onward, Revision,
@@ -147,6 +147,8 @@ impl Meta {
     }
 }
 
+/// The member of capabilities under which extensions stand.
+pub const EXTENSIONS: &str = "extensions";
 /// The extension of tasks.
 pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 
@@ -175,11 +177,41 @@ fn is_ours(name: &str) -> bool {
 pub fn carried(raw: &RawValue) -> Result<Option<Box<str>>, &'static str> {
     let members: Members<'_> =
         serde_json::from_str(raw.get()).map_err(|_| "the client capabilities are no object")?;
-    let kept: Vec<String> = members
-        .0
-        .iter()
-        .filter(|(name, _)| CARRIED_CAPABILITIES.contains(&&**name))
-        .map(|(name, value)| format!("\"{name}\":{}", value.get()))
-        .collect();
+    let kept = members.0.iter().filter_map(|(name, value)| match &**name {
+        EXTENSIONS => Some(format!("\"{name}\":{}", carried_extensions(value)?)),
+        name if CARRIED_CAPABILITIES.contains(&name) => Some(format!("\"{name}\":{}", value.get())),
+        _ => None,
+    });
+    let kept: Vec<String> = kept.collect();
     Ok((!kept.is_empty()).then(|| format!("{{{}}}", kept.join(",")).into()))
+}
+
+/// The extensions a client knows, but for tasks, which are the gateway's own; none where there are
+/// no others.
+fn carried_extensions(raw: &RawValue) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(raw.get()).ok()?;
+    let carried = members.0.iter().filter(|(name, _)| name != TASKS).map(|(name, value)| {
+        let name = serde_json::to_string(name).expect("text is always JSON");
+        format!("{name}:{}", value.get())
+    });
+    let carried: Vec<String> = carried.collect();
+    (!carried.is_empty()).then(|| format!("{{{}}}", carried.join(",")))
+}
+
+/// Capabilities without all that is no extension, as JSON; none where there is none.
+#[must_use]
+pub fn only_extensions(capabilities: &str) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(capabilities).ok()?;
+    Some(format!("{{\"{EXTENSIONS}\":{}}}", members.get(EXTENSIONS)?.get()))
+}
+
+/// The names of the extensions in capabilities, as JSON.
+#[must_use]
+pub fn extensions(capabilities: &str) -> Vec<String> {
+    let members = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let extensions = members(capabilities).and_then(|mut said| said.remove(EXTENSIONS));
+    match extensions {
+        Some(Value::Object(extensions)) => extensions.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    }
 }

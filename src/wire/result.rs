@@ -66,6 +66,21 @@ pub fn members(object: &Bytes) -> Option<Vec<(String, Span)>> {
     Some(placed.map(|(name, value)| (name.into_owned(), Span::of(object, value))).collect())
 }
 
+/// Where the URIs of pages stand in the `_meta` of a tool, of which this is the place: under
+/// `ui.resourceUri`, and under the name that was written before.
+///
+/// <https://modelcontextprotocol.io/extensions/apps>
+#[must_use]
+pub fn pages(tool: &Bytes, meta: Span) -> Box<[Span]> {
+    let Ok(meta) = serde_json::from_str::<Members<'_>>(meta.text(tool)) else {
+        return Box::default();
+    };
+    let old = meta.get("ui/resourceUri");
+    let ui = meta.get("ui").and_then(|raw| serde_json::from_str::<Members<'_>>(raw.get()).ok());
+    let new = ui.as_ref().and_then(|ui| ui.get("resourceUri"));
+    old.into_iter().chain(new).map(|raw| Span::of(tool, raw)).collect()
+}
+
 /// Whether a JSON Schema says that it describes an object: the only kind older revisions know.
 #[must_use]
 pub fn is_object_schema(schema: &str) -> bool {

@@ -11,6 +11,7 @@ mod catalog;
 mod channel;
 mod cli;
 mod edge;
+mod extensions;
 mod observe;
 mod pipeline;
 mod problem;

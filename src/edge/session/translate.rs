@@ -100,11 +100,13 @@ pub(crate) fn handshake_answer(id: &RawId, body: &Body, revision: Revision) -> B
         unreachable!("the gateway answers discovery itself")
     };
     let mut found: Discovered = serde_json::from_slice(result).expect("our own result");
-    let extensions = found.capabilities.as_object_mut().and_then(|it| it.remove("extensions"));
+    let extensions = found.capabilities[meta::EXTENSIONS].as_object_mut();
+    let tasks = extensions.and_then(|extensions| extensions.remove(meta::TASKS));
+    if found.capabilities[meta::EXTENSIONS].as_object().is_some_and(Map::is_empty) {
+        found.capabilities.as_object_mut().map(|it| it.remove(meta::EXTENSIONS));
+    }
     // What is an extension today was of the core once, and is unknown before that.
-    if extensions.is_some_and(|it| it.get(meta::TASKS).is_some())
-        && revision >= Revision::V2025_11_25
-    {
+    if tasks.is_some() && revision >= Revision::V2025_11_25 {
         found.capabilities["tasks"] =
             json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } });
     }
