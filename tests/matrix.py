@@ -1,8 +1,9 @@
 """Every real client against every real server, through one gateway.
 
-Each server is first asked directly, by the Python SDK 2.x; that is the truth. Then each client
-lists the union at `/mcp`, every definition is compared, and the same calls are made under the
-qualified names. A cell of the table is green when every answer for that server equals the truth.
+Each server is first asked directly, by the Python SDK 2.x; that is the truth. Some servers show
+more to a client that has roots, so the lists are asked for twice. Then each client lists the union
+at `/mcp`, every definition is compared, and the same calls are made under the qualified names. A
+cell of the table is green when every answer for that server equals the truth.
 With `--direct` no gateway is involved: each client asks the two fixtures on HTTP itself, which
 proves the scripts and not the product.
 """
@@ -14,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Client:
     mode: str
     command: tuple[Path | str, ...]
     completes: bool = True
+    has_roots: bool = False
 
     @property
     def title(self) -> str:
@@ -76,8 +78,10 @@ class Client:
         }
 
 
+INSPECTOR = (sys.executable, CLIENTS / "inspector.py")
 PYTHON_2 = (TOOLS / "python-2/bin/python", CLIENTS / "python_2.py")
 DIRECT = Client("Python mcp 2.3.0", "auto", PYTHON_2)
+WITH_ROOTS = Client("Python mcp 2.3.0", "auto+roots", PYTHON_2, has_roots=True)
 ALL_CLIENTS = [
     *(Client("Python mcp 2.3.0", mode, PYTHON_2) for mode in ("auto", "legacy", "2026-07-28")),
     Client("Python mcp 1.30.0", "", (TOOLS / "python-1/bin/python", CLIENTS / "python_1.py")),
@@ -87,7 +91,7 @@ ALL_CLIENTS = [
     ),
     Client("npm sdk 1.32.2", "", ("node", CLIENTS / "sdk_1.mjs")),
     *(
-        Client("Inspector 2.12.0", mode, (sys.executable, CLIENTS / "inspector.py"), False)
+        Client("Inspector 2.12.0", mode, INSPECTOR, completes=False, has_roots=True)
         for mode in ("legacy", "auto", "modern")
     ),
 ]
@@ -99,6 +103,11 @@ class Truth:
 
     lists: dict[str, Any]
     answers: list[dict[str, Any]]
+    lists_with_roots: dict[str, Any]
+
+    def to(self, client: Client) -> "Truth":
+        """What it says to such a client."""
+        return replace(self, lists=self.lists_with_roots) if client.has_roots else self
 
     def items(self, method: str) -> list[Any]:
         return self.lists[method][LISTS[method]]
@@ -192,7 +201,7 @@ def qualified(server: str) -> Rename:
 def direct_truth(server: Server) -> Truth:
     lists = DIRECT.lists(server.target, "")
     answers = DIRECT.ask(server.target, "", [renamed(step, same, same) for step in server.steps])
-    truth = Truth(lists, answers)
+    truth = Truth(lists, answers, WITH_ROOTS.lists(server.target, ""))
     assert truth.items("tools/list"), f"{server.name} offers no tools when asked directly"
     failed = [answer for answer in answers if "result" not in answer]
     assert answers and not failed, f"{server.name} refuses when asked directly: {failed}"
@@ -344,7 +353,7 @@ def prove_scripts(servers: list[Server], truths: dict[str, Truth]) -> dict[str, 
     modern_only = ("2026-07-28", "modern")
     return {
         client.title: {
-            server.name: without_gateway(client, server, truths[server.name])
+            server.name: without_gateway(client, server, truths[server.name].to(client))
             for server in on_http
             if not (server.name == "fixture-legacy" and client.mode in modern_only)
         }
@@ -361,14 +370,16 @@ def prove_gateway(
             gateway.register(server.name, server.url, server.command, server.env)
         url = f"{gateway.url}/servers/{OWN}/mcp"
         # Nobody can ask the built-in server but through the gateway.
-        truths = {**truths, OWN: Truth(DIRECT.lists(url, gateway.key), [])}
+        own = DIRECT.lists(url, gateway.key)
+        truths = {**truths, OWN: Truth(own, [], own)}
         assert truths[OWN].items("tools/list"), "the built-in server offers no tools"
         expected = sum(len(truth.items("tools/list")) for truth in truths.values())
         until(lambda: len(gateway.tools()["tools"]) == expected, f"{expected} tools", 60)
         rows = {}
         for client in ALL_CLIENTS:
             print(f"  {client.title}", flush=True)
-            rows[client.title] = through_gateway(client, gateway, servers, truths)
+            told = {name: truth.to(client) for name, truth in truths.items()}
+            rows[client.title] = through_gateway(client, gateway, servers, told)
         rows[f"{DIRECT.title} at /servers/…"] = own_endpoints(gateway, servers, truths)
     return rows
 

@@ -1,5 +1,7 @@
 """Client: the Python SDK, `mcp` 2.x, in the modes `auto`, `legacy` and `2026-07-28`.
 
+With `+roots` after its mode the client has roots, none at present.
+
 Arguments: TARGET KEY MODE. The target is a URL, or a JSON object (command, args, env, cwd) for a
 server on stdio. Reads a JSON list of [method, params] from stdin, asks them in order over one
 connection, and prints a JSON list with one {"result": …} or {"error": …} for each.
@@ -14,7 +16,7 @@ from typing import Any
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import PromptReference, ResourceTemplateReference
+from mcp.types import ListRootsResult, PromptReference, ResourceTemplateReference
 from pydantic import BaseModel
 
 PAGE_LIMIT = 100
@@ -68,8 +70,14 @@ async def answer(client: Client, method: str, params: dict[str, Any]) -> dict[st
         return {"error": {"code": error.error.code, "message": error.error.message}}
 
 
+async def no_roots(_: Any) -> ListRootsResult:
+    return ListRootsResult(roots=[])
+
+
 async def main(target: str, key: str, mode: str) -> None:
     steps = json.load(sys.stdin)
+    mode, _, offer = mode.partition("+")
+    roots = no_roots if offer == "roots" else None
     async with AsyncExitStack() as stack:
         server: Any
         if target.startswith("{"):
@@ -78,7 +86,8 @@ async def main(target: str, key: str, mode: str) -> None:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=60))
             server = streamable_http_client(target, http_client=http)
-        client = await stack.enter_async_context(Client(server, mode=mode, cache=None))
+        client = Client(server, mode=mode, cache=None, list_roots_callback=roots)
+        await stack.enter_async_context(client)
         answers = [await answer(client, method, params) for method, params in steps]
         print(json.dumps(answers))
 
