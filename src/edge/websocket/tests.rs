@@ -176,11 +176,9 @@ async fn whoever_shows_no_sign_of_life_is_pinged_and_closed() {
     assert!(said.starts_with(&ping) && said.ends_with(&closing), "{}", said.escape_ascii());
 }
 
-/// Serves echoes until the suite is through. In another terminal: `pip install kosoku`, and
-/// `kosoku -p 4 -x '9.*' -x '12.*' -x '13.*' -o target/autobahn ws://127.0.0.1:PORT/`; then end
-/// this one. The report must have no case that failed.
+/// Serves echoes until it is ended. `tests/run websocket` asks the suite against it.
 #[tokio::test]
-#[ignore = "a server for a suite that is run by hand"]
+#[ignore = "a server for another suite, not a test"]
 #[expect(clippy::print_stderr, reason = "somebody must learn the port")]
 async fn autobahn() {
     let mut server = echoes(16 << 20, Settings::default()).await;
