@@ -4,27 +4,43 @@
 //! other way in: only this room can make either.
 
 mod api_key;
+mod book;
 mod credential;
+mod keys;
+mod organizations;
 mod password;
 mod people;
 mod permit;
+mod users;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::api_key::KeyRing,
-    domain::{Clock, InvalidKey, Permission},
+    access::{api_key::KeyRing, book::Book},
+    domain::{
+        Actor, Clock, InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission, Principal,
+        PrincipalKind,
+    },
     problem::{Classify, Kind, chain},
     store::{self, Store},
 };
 
 pub(crate) use credential::Credential;
-pub(crate) use people::{DEFAULT_NAMESPACE, NewKey, furnish};
+pub(crate) use keys::{KeyChange, NewKey, ShownKey};
+pub(crate) use organizations::{NewOrganization, OrganizationChange};
+pub(crate) use people::furnish;
 pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
+pub(crate) use users::{NewUser, UserChange};
+
+/// Names and descriptions that people give are at most so long, in characters.
+const TEXT_LIMIT: usize = 1_000;
+/// Uses of keys that one write notes at most.
+const NOTED_AT_ONCE: usize = 1_000;
 
 /// Who may come in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,15 +49,29 @@ pub(crate) struct Settings {
     /// Whether callers must show a credential. Without it whoever reaches the address may use
     /// tools; managing the house still needs a key. Only a loopback address may be open.
     pub(crate) enabled: bool,
-    /// API keys there may be at most.
+    /// API keys of one organization.
     pub(crate) max_keys: usize,
+    /// People of one organization.
+    pub(crate) max_users: usize,
+    /// Organizations there may be at most.
+    pub(crate) max_organizations: usize,
+    /// Seconds between two times that the last uses of keys are written down; as many are lost in a
+    /// crash.
+    pub(crate) note_use_seconds: u32,
     /// Passwords that are hashed at the same time; each takes 19 MiB.
     pub(crate) hashes_at_once: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enabled: true, max_keys: 10_000, hashes_at_once: 2 }
+        Self {
+            enabled: true,
+            max_keys: 10_000,
+            max_users: 10_000,
+            max_organizations: 1_000,
+            note_use_seconds: 10,
+            hashes_at_once: 2,
+        }
     }
 }
 
@@ -54,7 +84,8 @@ struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
     ring: KeyRing,
-    /// Up to which change the ring was read; held while it is read, so that an older reading never
+    book: ArcSwap<Book>,
+    /// Up to which change ring and book were read; held while it is read, so that an older reading never
     /// replaces a newer one and brings a revoked key back.
     seen: Mutex<Option<u64>>,
     hashing: tokio::sync::Semaphore,
@@ -70,7 +101,8 @@ impl Access {
         let ring = KeyRing::new(store.pepper());
         let hashing = tokio::sync::Semaphore::new(settings.hashes_at_once);
         let (store, seen) = (store.clone(), Mutex::default());
-        let access = Self(Arc::new(Inner { settings, store, clock, ring, seen, hashing }));
+        let book = ArcSwap::default();
+        let access = Self(Arc::new(Inner { settings, store, clock, ring, book, seen, hashing }));
         access.reload()?;
         Ok(access)
     }
@@ -92,10 +124,58 @@ impl Access {
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
         if *seen != last {
-            self.0.ring.replace(snapshot.keys()?);
+            let book = Arc::new(Book::new(snapshot.organizations()?, snapshot.users()?));
+            self.0.ring.replace(snapshot.keys()?, &book, &snapshot.key_uses()?);
+            self.0.book.store(book);
             *seen = last;
         }
         Ok(())
+    }
+
+    /// Whether somebody may still do, and see, what they could.
+    pub(crate) fn is_still(&self, principal: &Principal) -> bool {
+        match &principal.kind {
+            PrincipalKind::Key(id) => self.0.ring.is_still(id, principal, self.0.clock.now()),
+            PrincipalKind::Operator | PrincipalKind::Anonymous => true,
+        }
+    }
+
+    /// Whether somebody is let in now.
+    pub(crate) fn is_let_in(&self, kind: &PrincipalKind) -> bool {
+        match kind {
+            PrincipalKind::Key(id) => self.0.ring.opens(id, self.0.clock.now()),
+            PrincipalKind::Operator | PrincipalKind::Anonymous => true,
+        }
+    }
+
+    /// Writes down now and then, until `stop`, when keys were used last. Calls only note it in
+    /// memory.
+    pub(crate) async fn note_uses(&self, stop: CancellationToken) {
+        let period = Duration::from_secs(u64::from(self.0.settings.note_use_seconds).max(1));
+        while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+            self.write_uses().await;
+        }
+        self.write_uses().await;
+    }
+
+    async fn write_uses(&self) {
+        let machine = Actor::system("uses of keys");
+        for uses in self.0.ring.uses().chunks(NOTED_AT_ONCE) {
+            let noted = uses.to_vec();
+            let written = self.0.store.write(&machine, move |change| {
+                for used in noted {
+                    // One that was revoked meanwhile is not remembered.
+                    if change.key(&used.id)?.is_some() {
+                        change.note_key_use(used)?;
+                    }
+                }
+                Ok::<_, store::Error>(())
+            });
+            match written.await {
+                Ok(()) => self.0.ring.are_noted(uses),
+                Err(error) => tracing::debug!(%error, "the uses of keys are noted later"),
+            }
+        }
     }
 }
 
@@ -141,12 +221,75 @@ pub(crate) enum Error {
     /// As many keys as there may be.
     #[error("there are {0} API keys already, which is the limit access.max_keys")]
     TooManyKeys(usize),
+    /// As many people as there may be.
+    #[error("there are {0} people already, which is the limit access.max_users")]
+    TooManyUsers(usize),
+    /// As many organizations as there may be.
+    #[error("there are {0} organizations already, which is the limit access.max_organizations")]
+    TooManyOrganizations(usize),
+    /// Nobody of that id or name.
+    #[error("there is no user {0:?}")]
+    NoSuchUser(String),
+    /// No organization of that id or name, as far as the caller may know.
+    #[error("there is no organization {0:?}")]
+    NoSuchOrganization(String),
+    /// No namespace of that id or name.
+    #[error("there is no namespace {0:?}")]
+    NoSuchNamespace(String),
+    /// No server of that id or name.
+    #[error("there is no server {0:?}")]
+    NoSuchServer(String),
+    /// A name that somebody or something else has.
+    #[error("there is {0} already")]
+    Taken(&'static str),
+    /// Rights given, or taken, that the caller does not have.
+    #[error("nobody gives or takes rights that they do not have themselves")]
+    Beyond,
+    /// Nobody would be left to manage an organization, or the house.
+    #[error("this is the last administrator; make another first")]
+    LastAdministrator,
+    /// The organization that exists from the start.
+    #[error("the first organization cannot be deleted or switched off")]
+    FirstOrganization,
+    /// Two things said that exclude each other.
+    #[error("{0}")]
+    Unclear(&'static str),
+    /// A slug that is none.
+    #[error("slug: {0}")]
+    Slug(#[from] InvalidName),
+    /// An address that is none.
+    #[error("email: {0}")]
+    Email(#[from] InvalidEmail),
+    /// A permission that is none.
+    #[error("permissions: {0}")]
+    Grant(#[from] InvalidGrant),
     /// Hashing a password failed.
     #[error("the password could not be hashed")]
     Hashing,
     /// The store could not be read or written.
     #[error("the store did not take it")]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    /// The longest name that is repeated in an error, in characters.
+    const NAME_LIMIT: usize = 80;
+
+    fn no_such_key(name: &str) -> Self {
+        Self::NoSuchKey(brief(name))
+    }
+
+    fn no_such_user(name: &str) -> Self {
+        Self::NoSuchUser(brief(name))
+    }
+
+    fn no_such_organization(name: &str) -> Self {
+        Self::NoSuchOrganization(brief(name))
+    }
+}
+
+fn brief(name: &str) -> String {
+    name.chars().take(Error::NAME_LIMIT).collect()
 }
 
 impl From<InvalidKey> for Error {
@@ -163,11 +306,25 @@ impl Classify for Error {
             | Self::WeakPassword(_)
             | Self::InvalidName(_)
             | Self::InvalidExpiry
-            | Self::AlreadyExpired => Kind::Invalid,
-            Self::Stranger | Self::Denied(_) => Kind::Forbidden,
-            Self::OthersSession | Self::NoSuchKey(_) => Kind::NotFound,
-            Self::AlreadyClaimed => Kind::Conflict,
-            Self::TooManyKeys(_) => Kind::Limited,
+            | Self::AlreadyExpired
+            | Self::Unclear(_)
+            | Self::Slug(_)
+            | Self::Email(_)
+            | Self::Grant(_) => Kind::Invalid,
+            Self::Stranger | Self::Denied(_) | Self::Beyond => Kind::Forbidden,
+            Self::OthersSession
+            | Self::NoSuchKey(_)
+            | Self::NoSuchUser(_)
+            | Self::NoSuchOrganization(_)
+            | Self::NoSuchNamespace(_)
+            | Self::NoSuchServer(_) => Kind::NotFound,
+            Self::AlreadyClaimed
+            | Self::Taken(_)
+            | Self::LastAdministrator
+            | Self::FirstOrganization => Kind::Conflict,
+            Self::TooManyKeys(_) | Self::TooManyUsers(_) | Self::TooManyOrganizations(_) => {
+                Kind::Limited
+            }
             Self::Hashing => Kind::Internal,
             Self::Store(error) => error.kind(),
         }

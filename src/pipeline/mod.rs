@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{Access, Credential},
     catalog::{self, Catalog},
-    domain::{Instance, ItemKind, Principal, PrincipalKind, Scope, Server, SessionId, Target},
+    domain::{
+        Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
+        Target,
+    },
     observe::{Journal, Line, Outcome},
     pipeline::{
         forward::{Forwarded, Road, Start},
@@ -190,6 +193,11 @@ impl Pipeline {
         Some(caller.principal().kind.clone())
     }
 
+    /// Sessions that an organization may have open at the same time.
+    pub(crate) fn max_sessions(&self, organization: OrganizationId) -> usize {
+        self.access.max_sessions(organization)
+    }
+
     /// Keeps calls that wait and clients that listen, until `stop`.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.sweep(stop.clone()), self.relay_news(stop));
@@ -268,7 +276,7 @@ impl Pipeline {
         match (target, &call.scope) {
             (Target::Item { server, .. }, _) => Some(server.clone()),
             (Target::House { .. }, Scope::Server(name)) => {
-                self.registry.directory().find(caller.organization, name).cloned()
+                self.registry.directory().find(&caller.sight(), name).cloned()
             }
             (Target::House { .. }, _) => None,
         }

@@ -8,7 +8,7 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, Namespace, Organization, Server, SessionRecord, User,
+    ApiKey, AuditLine, FeedEntry, KeyUse, Namespace, Organization, Server, SessionRecord, User,
 };
 
 use super::{
@@ -62,6 +62,11 @@ impl Snapshot {
 
     /// Every API key.
     pub(crate) fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.all()
+    }
+
+    /// When each key was used last, as far as that was noted.
+    pub(crate) fn key_uses(&self) -> Result<Vec<KeyUse>, Error> {
         self.all()
     }
 

@@ -4,8 +4,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, Namespace, Noun, Organization, Server, SessionId, SessionRecord,
-    User,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Namespace, Noun, Organization, Server, SessionId,
+    SessionRecord, User,
 };
 
 use super::{error::Error, upgrade::House};
@@ -29,11 +29,13 @@ pub(super) const FEED: Table = Table { name: "feed", kind: 7, version: 1 };
 
 /// By the SHA-256 of the id, because keys are not sealed.
 const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
+/// When API keys were used last, by the id of the key.
+const KEY_USES: Table = Table { name: "key_uses", kind: 9, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 9] =
-    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED, SESSIONS];
+pub(super) const ALL: [Table; 10] =
+    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED, SESSIONS, KEY_USES];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +136,19 @@ impl Record for House {
     fn key(&self) -> Vec<u8> {
         House::KEY.to_vec()
     }
+}
+
+impl Record for KeyUse {
+    const TABLE: Table = KEY_USES;
+
+    fn key(&self) -> Vec<u8> {
+        key_use_key(&self.id)
+    }
+}
+
+/// Where the record of a key's last use stands.
+pub(super) fn key_use_key(id: &KeyId) -> Vec<u8> {
+    id.as_str().as_bytes().to_vec()
 }
 
 impl Record for AuditLine {

@@ -165,7 +165,11 @@ impl Channel {
             tokio::select! {
                 biased;
                 Some(done) = self.running.next() => self.after(done),
-                () = over => return End::SessionOver,
+                () = over => {
+                    // It may be over because its owner is not let in any more.
+                    let is_known = self.inside.pipeline.knows(&self.guest.credential);
+                    return if is_known { End::SessionOver } else { End::Stranger };
+                }
                 () = self.closing.cancelled(), if !self.is_closing => self.is_closing = true,
             }
         }
