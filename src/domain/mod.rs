@@ -4,6 +4,7 @@ mod call;
 mod id;
 mod item;
 mod key;
+mod login;
 mod name;
 mod organization;
 mod page;
@@ -18,10 +19,12 @@ mod time;
 
 pub use call::{Scope, Target};
 pub use id::{
-    InstanceId, InvalidId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId, UserId,
+    InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId,
+    UserId,
 };
 pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText};
+pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization};
 pub use page::{Cursor, InvalidCursor};

@@ -4,8 +4,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, Namespace, Noun, Organization, Server, SessionId, SessionRecord,
-    User,
+    ApiKey, AuditLine, FeedEntry, Login, Namespace, Noun, Organization, SecondFactor, Server,
+    SessionId, SessionRecord, SigningKey, User,
 };
 
 use super::{error::Error, upgrade::House};
@@ -29,11 +29,29 @@ pub(super) const FEED: Table = Table { name: "feed", kind: 7, version: 1 };
 
 /// By the SHA-256 of the id, because keys are not sealed.
 const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
+/// By id.
+const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
+/// By the id that stands in the head of tokens.
+const SIGNING_KEYS: Table = Table { name: "signing_keys", kind: 21, version: 1 };
+/// By the id of the person.
+const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 9] =
-    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED, SESSIONS];
+pub(super) const ALL: [Table; 12] = [
+    HOUSE,
+    ORGANIZATIONS,
+    NAMESPACES,
+    USERS,
+    KEYS,
+    SERVERS,
+    AUDIT,
+    FEED,
+    SESSIONS,
+    LOGINS,
+    SIGNING_KEYS,
+    SECOND_FACTORS,
+];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +131,9 @@ things! {
     User in USERS, called by |it| &it.username;
     Key in KEYS, called by |it| &it.name;
     Server in SERVERS, called by |it| it.name.as_str();
+    Login in LOGINS, called by |it| &it.username;
+    SigningKey in SIGNING_KEYS, called by |it| &it.id;
+    SecondFactor in SECOND_FACTORS, called by |it| &it.username;
 }
 
 impl Record for SessionRecord {
