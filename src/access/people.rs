@@ -180,7 +180,7 @@ impl Access {
     }
 }
 
-fn name(text: &str) -> Result<String, Error> {
+pub(super) fn name(text: &str) -> Result<String, Error> {
     let text = text.trim();
     let is_good = !text.is_empty()
         && text.chars().count() <= NAME_LIMIT

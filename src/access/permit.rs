@@ -14,6 +14,11 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId = OrganizationId::fixed(1)
 pub(crate) struct Caller(Principal);
 
 impl Caller {
+    /// Somebody who showed a credential in this room.
+    pub(super) const fn of(principal: Principal) -> Self {
+        Self(principal)
+    }
+
     /// Who it is.
     pub(crate) const fn principal(&self) -> &Principal {
         &self.0
@@ -57,12 +62,18 @@ impl Access {
         let kind_and_role = match credential {
             Credential::Key(text) => {
                 let found = self.0.ring.find(text.expose(), self.0.clock.now())?;
+                if found.owner.is_some_and(|owner| self.0.known.active(&owner).is_err()) {
+                    return Err(Error::UnknownKey);
+                }
                 return Ok(Caller(Principal {
                     kind: PrincipalKind::Key(found.id),
                     organization: found.organization,
                     role: found.role,
                 }));
             }
+            Credential::Token(text) => return self.token_caller(text.expose()),
+            Credential::Page(page) => return self.page_caller(page),
+            Credential::Basic(basic) => return self.basic_caller(basic),
             // Whoever may read the data folder's key file owns the house already.
             Credential::Local { uid } if is_owner(*uid) => (PrincipalKind::Operator, Role::Admin),
             Credential::Local { .. } => return Err(Error::Stranger),
