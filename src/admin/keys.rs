@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::{Access, NewKey},
-    admin::desk::{Checked, Failure, Visitor, created, done, many},
+    admin::desk::{Checked, Failure, Visitor, created, done, many, one},
     domain::{ApiKey, Permission},
 };
 
@@ -45,6 +45,16 @@ pub(super) async fn revoke(
     let caller = visitor.may(Permission::KeysWrite)?;
     access.revoke_key(&caller, &id).await?;
     Ok(done("the key opens nothing any more"))
+}
+
+/// Signs tokens with a new key from now on. What the one before signed stays good until its end.
+pub(super) async fn rotate(
+    visitor: Visitor,
+    State(access): State<Access>,
+) -> Result<Response, Failure> {
+    let caller = visitor.may(Permission::SystemManage)?;
+    access.rotate_signing_keys(&caller.actor()).await?;
+    Ok(one(json!({ "rotated": true })))
 }
 
 fn shown(key: &ApiKey) -> Value {

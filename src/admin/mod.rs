@@ -1,5 +1,6 @@
 //! The office: REST for people and their tools. Every route, on one screen.
 
+mod auth;
 mod bridge;
 mod desk;
 mod health;
@@ -128,12 +129,33 @@ pub(crate) fn router(office: Office) -> Router {
         .route("/api/admin/processes", get(processes::list))
         .route("/auth/api-keys", get(keys::list).post(keys::create))
         .route("/auth/api-keys/{id}", delete(keys::revoke))
+        .merge(signing_in())
         .merge(transports())
         .fallback(desk::no_such_path)
         .method_not_allowed_fallback(desk::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn_with_state(office.clone(), desk::tell_problems))
         .with_state(office)
+}
+
+/// Signing in, and what people see and change of themselves. Whoever is known may do that.
+fn signing_in() -> Router<Office> {
+    let each = |prefix: &str| {
+        let path = |name: &str| format!("{prefix}/auth/{name}");
+        Router::new()
+            // Open to everybody: what they bring is looked at.
+            .route(&path("login"), post(auth::login))
+            .route(&path("refresh"), post(auth::refresh))
+            .route(&path("logout"), post(auth::logout))
+            .route(&path("profile"), get(auth::profile).put(auth::change_profile))
+            .route(&path("password"), post(auth::change_password))
+    };
+    each("")
+        .merge(each("/api"))
+        .route("/auth/totp", post(auth::enrol).delete(auth::drop_second_factor))
+        .route("/auth/totp/confirm", post(auth::confirm))
+        // Behind a permission.
+        .route("/api/admin/signing-keys/rotate", post(keys::rotate))
 }
 
 /// How the transports are, and what is said over them beside calls.
