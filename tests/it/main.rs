@@ -17,5 +17,6 @@ mod pipeline;
 mod problem;
 mod rpc;
 mod sessions;
+mod sign_in;
 mod tasks;
 mod warden;
