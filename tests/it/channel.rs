@@ -190,7 +190,7 @@ fn nothing_is_left_of_a_client_that_has_gone() {
 }
 
 #[test]
-fn a_revoked_key_ends_its_channel_at_the_next_message() {
+fn a_revoked_key_ends_its_channel_without_waiting_for_a_message() {
     let gateway = Gateway::start();
     let made = gateway.ask("POST", "/auth/api-keys", Some(r#"{"name":"other"}"#)).json();
     let bearer = format!("Bearer {}", made["data"]["key"].as_str().expect("a key"));
@@ -200,10 +200,8 @@ fn a_revoked_key_ends_its_channel_at_the_next_message() {
 
     let id = made["data"]["id"].as_str().expect("an id");
     assert!(gateway.ask("DELETE", &format!("/auth/api-keys/{id}"), None).status < 300);
-    socket.say(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#);
 
-    let (code, said) = socket.rest();
-    assert_eq!((code, &said[0]["error"]["code"]), (Some(1_008), &json!(-32_001)));
+    assert_eq!(socket.rest(), (Some(1_008), Vec::new()));
 }
 
 #[test]
