@@ -340,7 +340,9 @@ impl Running {
         tasks.spawn(async move { sessions.run(stop).await });
         let (access, registry) = (rooms.office.access.clone(), rooms.office.registry.clone());
         let stop = stop_tasks.clone();
+        let noting = (access.clone(), stop.clone());
         tasks.spawn(async move { access.follow(stop).await });
+        tasks.spawn(async move { noting.0.note_uses(noting.1).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
         let stop = stop_tasks.clone();

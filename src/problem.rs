@@ -22,6 +22,8 @@ pub enum Kind {
     TooLarge,
     /// Too much at once or in a time.
     Limited,
+    /// More than an organization may have.
+    Quota,
     /// Nobody is there to answer right now.
     Unavailable,
     /// The server behind the gateway answered nonsense.
@@ -51,7 +53,7 @@ pub struct Telling {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -59,6 +61,7 @@ impl Kind {
         Self::Conflict,
         Self::TooLarge,
         Self::Limited,
+        Self::Quota,
         Self::Unavailable,
         Self::Upstream,
         Self::Timeout,
@@ -85,6 +88,7 @@ impl Kind {
             Self::Conflict => row(409, -32004, "CONFLICT", "Conflict", false, true),
             Self::TooLarge => row(413, -32005, "TOO_LARGE", "TooLarge", false, true),
             Self::Limited => row(429, -32006, "LIMIT_EXCEEDED", "LimitExceeded", true, true),
+            Self::Quota => row(429, -32006, "QUOTA_EXCEEDED", "QuotaExceeded", false, true),
             Self::Unavailable => {
                 row(503, -32000, "SERVICE_UNAVAILABLE", "InstanceUnavailable", true, false)
             }

@@ -4,15 +4,15 @@
 //! The password is hashed once and then remembered for a while by a quick code, so that no call
 //! waits for the slow hash.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
 use crate::{
-    access::{Access, Credential, Error, known::Person, password, permit::Caller},
-    domain::{Principal, PrincipalKind, Secret, Timestamp, UserId},
+    access::{Access, Credential, Error, book::Person, password, permit::Caller},
+    domain::{Secret, Timestamp, UserId},
 };
 
 /// How long a password that was right is remembered.
@@ -73,9 +73,7 @@ impl Access {
         password::check_length(&basic.password)?;
         let made = self.0.lanes.enter(&basic.name, from, self.0.clock.now())?;
         let user = self.verified(&basic.name, basic.password.clone()).await?;
-        if !user.is_active {
-            return Err(Error::Disabled);
-        }
+        self.welcome(&user.id)?;
         if self.has_second_factor(&user.id)? {
             return Err(Error::SecondFactorNeeded);
         }
@@ -98,22 +96,18 @@ impl Access {
     }
 
     /// The person whose right password is remembered.
-    pub(super) fn basic(&self, basic: &Basic) -> Result<(UserId, Person), Error> {
+    pub(super) fn basic(&self, basic: &Basic) -> Result<(UserId, Arc<Person>), Error> {
         let found = self.0.remembered.0.read().get(&self.basic_digest(basic)).cloned();
         let right = found.filter(|right| right.until > self.0.clock.now());
         let right = right.ok_or(Error::WrongPassword)?;
-        let person = self.0.known.active(&right.user)?;
+        let person = self.welcome(&right.user)?;
         if person.mark == right.mark { Ok((right.user, person)) } else { Err(Error::WrongPassword) }
     }
 
     /// Who shows a name and a password.
     pub(super) fn basic_caller(&self, basic: &Basic) -> Result<Caller, Error> {
         let (user, person) = self.basic(basic)?;
-        Ok(Caller::of(Principal {
-            kind: PrincipalKind::User(user),
-            organization: person.organization,
-            role: person.role,
-        }))
+        Ok(Caller::person(user, &person))
     }
 
     fn basic_digest(&self, basic: &Basic) -> [u8; 32] {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Credential},
-    domain::{KeyId, LoginId, Timestamp, UserId},
+    domain::{KeyId, KeyText, LoginId, Timestamp, UserId},
 };
 
 /// How long something holds.
@@ -108,8 +108,9 @@ impl Access {
         match credential {
             Credential::None | Credential::Local { .. } => None,
             Credential::Key(text) => {
-                let found = self.0.ring.find(text.expose(), now);
-                Some(found.map_or(Ground::Nothing, |found| Ground::Key(found.id)))
+                let id = KeyText::parse(text.expose()).ok().map(|text| text.id);
+                let is_it = self.0.ring.find(text.expose(), now).is_ok();
+                Some(id.filter(|_| is_it).map_or(Ground::Nothing, Ground::Key))
             }
             Credential::Token(text) => Some(match self.0.tokens.read(text.expose(), now) {
                 Ok(shown) => {
@@ -132,16 +133,12 @@ impl Access {
     fn stands(&self, ground: &Ground) -> bool {
         let now = self.0.clock.now();
         match ground {
-            Ground::Key(id) => {
-                let owner = self.0.ring.owner(id);
-                self.0.ring.opens(id, now)
-                    && owner.is_none_or(|owner| self.0.known.active(&owner).is_ok())
-            }
+            Ground::Key(id) => self.0.ring.opens(id, now),
             Ground::Login(login, ends_at) => {
                 ends_at.is_none_or(|end| end > now) && self.standing(login).is_ok()
             }
             Ground::Person(user, mark) => {
-                self.0.known.active(user).is_ok_and(|person| person.mark == *mark)
+                self.welcome(user).is_ok_and(|person| person.mark == *mark)
             }
             Ground::Nothing => false,
         }

@@ -5,13 +5,18 @@
 
 mod api_key;
 mod basic;
+mod book;
+mod changes;
 mod credential;
+mod error;
 mod guess;
 mod jwt;
-mod known;
+mod keys;
 mod lanes;
 mod leash;
+mod logins;
 mod mac;
+mod organizations;
 mod page;
 mod password;
 mod people;
@@ -23,9 +28,11 @@ mod sign_in;
 mod tests;
 mod tokens;
 mod totp;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -33,25 +40,40 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{
-        api_key::KeyRing, basic::Remembered, known::Known, lanes::Lanes, leash::Leashes,
-        sign_in::Successors, tokens::Tokens,
+        api_key::KeyRing,
+        basic::Remembered,
+        book::{Book, Person},
+        changes::Changes,
+        lanes::Lanes,
+        leash::Leashes,
+        logins::Logins,
+        sign_in::Successors,
+        tokens::Tokens,
     },
-    domain::{Clock, InvalidKey, Permission},
-    problem::{Classify, Kind, Problem, chain},
+    domain::{Actor, Clock, Noun, Principal, PrincipalKind, UserId},
+    problem::chain,
     store::{self, Store},
 };
 
 pub(crate) use credential::{Credential, bearer};
+pub(crate) use error::Error;
+pub(crate) use keys::{KeyChange, NewKey, ShownKey};
 pub(crate) use leash::{Leash, Reach};
+pub(crate) use organizations::{NewOrganization, OrganizationChange};
 pub(crate) use page::{is_same_origin, set_cookie};
-pub(crate) use people::{DEFAULT_NAMESPACE, NewKey, furnish};
+pub(crate) use people::furnish;
 pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
 pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
 pub(crate) use sign_in::{Attempt, Pass, SignedIn};
 pub(crate) use tokens::SHORTEST_SECRET;
+pub(crate) use users::{NewUser, UserChange};
 
 /// How often is looked for what ended by the clock.
 const TICK: Duration = Duration::from_millis(500);
+/// Names and descriptions that people give are at most so long, in characters.
+const TEXT_LIMIT: usize = 1_000;
+/// Uses of keys that one write notes at most.
+const NOTED_AT_ONCE: usize = 1_000;
 
 /// Who may come in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,8 +82,15 @@ pub(crate) struct Settings {
     /// Whether callers must show a credential. Without it whoever reaches the address may use
     /// tools; managing the house still needs a key. Only a loopback address may be open.
     pub(crate) enabled: bool,
-    /// API keys there may be at most.
+    /// API keys of one organization.
     pub(crate) max_keys: usize,
+    /// People of one organization.
+    pub(crate) max_users: usize,
+    /// Organizations there may be at most.
+    pub(crate) max_organizations: usize,
+    /// Seconds between two times that the last uses of keys are written down; as many are lost in a
+    /// crash.
+    pub(crate) note_use_seconds: u32,
     /// Passwords that are hashed at the same time; each takes 19 MiB.
     pub(crate) hashes_at_once: usize,
     /// Passwords that wait to be hashed; further ones are sent away for a moment.
@@ -79,6 +108,9 @@ impl Default for Settings {
         Self {
             enabled: true,
             max_keys: 10_000,
+            max_users: 10_000,
+            max_organizations: 1_000,
+            note_use_seconds: 10,
             hashes_at_once: 2,
             hashes_waiting: 32,
             basic: false,
@@ -97,13 +129,14 @@ struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
     ring: KeyRing,
-    /// Up to which change the ring was read; held while it is read, so that an older reading never
+    book: ArcSwap<Book>,
+    /// Up to which change ring and book were read; held while it is read, so that an older reading never
     /// replaces a newer one and brings a revoked key back.
     seen: Mutex<Option<u64>>,
     hashing: Arc<Semaphore>,
     /// Places in the line before that, and at work.
     hash_queue: Semaphore,
-    known: Known,
+    logins: Logins,
     tokens: Tokens,
     successors: Successors,
     lanes: Lanes,
@@ -130,10 +163,11 @@ impl Access {
             store: store.clone(),
             clock,
             ring,
+            book: ArcSwap::default(),
             seen: Mutex::default(),
             hashing: Arc::new(Semaphore::new(at_once)),
             hash_queue: Semaphore::new(at_once + waiting),
-            known: Known::default(),
+            logins: Logins::default(),
             successors: Successors::default(),
             leashes: Leashes::default(),
             remembered: Remembered::default(),
@@ -169,171 +203,72 @@ impl Access {
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
         if *seen != last {
-            self.0.ring.replace(snapshot.keys()?);
-            self.0.known.refresh(&snapshot, *seen, self.0.clock.now())?;
-            self.0.tokens.refresh(&snapshot, *seen)?;
+            let changes = Changes::since(&snapshot, *seen)?;
+            if changes.concern(&[Noun::Organization, Noun::User, Noun::Key]) {
+                let book = Arc::new(Book::new(snapshot.organizations()?, snapshot.users()?));
+                self.0.ring.replace(snapshot.keys()?, &book, &snapshot.key_uses()?);
+                self.0.book.store(book);
+            }
+            self.0.logins.refresh(&snapshot, &changes, self.0.clock.now())?;
+            self.0.tokens.refresh(&snapshot, &changes)?;
             *seen = last;
             self.check_leashes();
         }
         Ok(())
     }
-}
 
-/// Why somebody is not let in.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// No credential at all.
-    #[error("this needs an API key or a token: send it as \"Authorization: Bearer …\"")]
-    NoCredential,
-    /// Text that is no key, a key nobody knows, or one that is revoked or over.
-    #[error("Invalid API key")]
-    UnknownKey,
-    /// Text that is no token of ours, one that was altered, or one whose sign-in has ended.
-    #[error("Invalid token")]
-    InvalidToken,
-    /// A token that was good once.
-    #[error("the token has expired; get another at /auth/refresh")]
-    TokenOver,
-    /// A name or a password that is wrong; which, is not said.
-    #[error("Invalid username or password")]
-    WrongPassword,
-    /// The right password, of somebody who may not come in any more.
-    #[error("User account is disabled")]
-    Disabled,
-    /// The right password, and more is asked for.
-    #[error("the second factor is missing: send the code of your authenticator app as \"totp\"")]
-    SecondFactorNeeded,
-    /// A code that is wrong or was used.
-    #[error("the code is not right, or was used already")]
-    WrongCode,
-    /// A password is to be shown again, and is not, or is another.
-    #[error("the current password is not right")]
-    WrongCurrentPassword,
-    /// Too many tries that failed.
-    #[error("too many tries that failed; try again in {seconds} s")]
-    TooManyTries {
-        /// How long to wait.
-        seconds: u64,
-    },
-    /// Too many passwords to hash.
-    #[error("too many people sign in at this moment; try again in a second")]
-    Busy,
-    /// As many sign-ins as there may be.
-    #[error("there are {0} sign-ins already, which is the limit access.sign_in.max_logins")]
-    TooManyLogins(usize),
-    /// A cookie without the proof that it is our own page which asks.
-    #[error("a page shows that it is ours with the header x-csrf-token, and asks from our origin")]
-    ForeignPage,
-    /// Only for those who signed in.
-    #[error("this is for people who signed in; the credential belongs to no sign-in")]
-    NotSignedIn,
-    /// Somebody else is called so.
-    #[error("somebody else has this username")]
-    NameTaken,
-    /// A second factor is there already.
-    #[error("there is a second factor already; remove it first")]
-    HasSecondFactor,
-    /// No second factor waits to be confirmed.
-    #[error("no second factor waits to be confirmed")]
-    NothingToConfirm,
-    /// No key to sign a token with.
-    #[error("there is no key to sign tokens with")]
-    NoSigningKey,
-    /// A credential that cannot be read.
-    #[error("the credential cannot be read: {0}")]
-    Malformed(&'static str),
-    /// A socket's other end belongs to somebody else.
-    #[error("only the owner of the data folder may use its socket")]
-    Stranger,
-    /// Known, and not allowed.
-    #[error("this needs the permission {0}")]
-    Denied(Permission),
-    /// A session that somebody else opened.
-    #[error("Session not found")]
-    OthersSession,
-    /// The house has an administrator already.
-    #[error("this gateway is claimed already; make further keys with `tollhouse key create`")]
-    AlreadyClaimed,
-    /// A password that is no good.
-    #[error("{0}")]
-    WeakPassword(&'static str),
-    /// A name that is no good.
-    #[error("{0}")]
-    InvalidName(&'static str),
-    /// An expiry that cannot be read.
-    #[error("expires_at is no time such as 2027-01-31T00:00:00Z")]
-    InvalidExpiry,
-    /// An expiry that is over already.
-    #[error("expires_at lies in the past")]
-    AlreadyExpired,
-    /// No key of that id.
-    #[error("there is no API key {0:?}")]
-    NoSuchKey(String),
-    /// As many keys as there may be.
-    #[error("there are {0} API keys already, which is the limit access.max_keys")]
-    TooManyKeys(usize),
-    /// Hashing a password failed.
-    #[error("the password could not be hashed")]
-    Hashing,
-    /// The store could not be read or written.
-    #[error("the store did not take it")]
-    Store(#[from] store::Error),
-}
-
-impl Error {
-    /// The failure as it is told, with the time after which trying again may help.
-    pub(crate) fn into_problem(self) -> Problem {
-        let seconds = match &self {
-            Self::TooManyTries { seconds } => Some(*seconds),
-            Self::Busy => Some(1),
-            _ => None,
-        };
-        let is_asked_for_more = matches!(self, Self::SecondFactorNeeded);
-        let mut problem = Problem::from(self);
-        if is_asked_for_more {
-            problem = problem.with_data("second_factor", "totp");
+    /// Whether somebody may still do, and see, what they could.
+    pub(crate) fn is_still(&self, principal: &Principal) -> bool {
+        match &principal.kind {
+            PrincipalKind::Key(id) => self.0.ring.is_still(id, principal, self.0.clock.now()),
+            PrincipalKind::User(id) => {
+                self.welcome(id).is_ok_and(|person| person.permissions == principal.permissions)
+            }
+            PrincipalKind::Operator | PrincipalKind::Anonymous => true,
         }
-        seconds.into_iter().fold(problem, Problem::with_retry_after)
     }
-}
 
-impl From<InvalidKey> for Error {
-    fn from(_: InvalidKey) -> Self {
-        Self::UnknownKey
+    /// Somebody who may come in.
+    fn welcome(&self, id: &UserId) -> Result<Arc<Person>, Error> {
+        self.0.book.load().welcome(id)
     }
-}
 
-impl Classify for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::NoCredential
-            | Self::UnknownKey
-            | Self::InvalidToken
-            | Self::TokenOver
-            | Self::WrongPassword
-            | Self::Disabled
-            | Self::SecondFactorNeeded
-            | Self::WrongCode => Kind::Unauthenticated,
-            Self::Malformed(_)
-            | Self::WeakPassword(_)
-            | Self::InvalidName(_)
-            | Self::InvalidExpiry
-            | Self::AlreadyExpired
-            | Self::NotSignedIn => Kind::Invalid,
-            Self::Stranger | Self::Denied(_) | Self::WrongCurrentPassword | Self::ForeignPage => {
-                Kind::Forbidden
+    /// Whether somebody is let in now.
+    pub(crate) fn is_let_in(&self, kind: &PrincipalKind) -> bool {
+        match kind {
+            PrincipalKind::Key(id) => self.0.ring.opens(id, self.0.clock.now()),
+            PrincipalKind::User(id) => self.welcome(id).is_ok(),
+            PrincipalKind::Operator | PrincipalKind::Anonymous => true,
+        }
+    }
+
+    /// Writes down now and then, until `stop`, when keys were used last. Calls only note it in
+    /// memory.
+    pub(crate) async fn note_uses(&self, stop: CancellationToken) {
+        let period = Duration::from_secs(u64::from(self.0.settings.note_use_seconds).max(1));
+        while stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some() {
+            self.write_uses().await;
+        }
+        self.write_uses().await;
+    }
+
+    async fn write_uses(&self) {
+        let machine = Actor::system("uses of keys");
+        for uses in self.0.ring.uses().chunks(NOTED_AT_ONCE) {
+            let noted = uses.to_vec();
+            let written = self.0.store.write(&machine, move |change| {
+                for used in noted {
+                    // One that was revoked meanwhile is not remembered.
+                    if change.key(&used.id)?.is_some() {
+                        change.note_key_use(used)?;
+                    }
+                }
+                Ok::<_, store::Error>(())
+            });
+            match written.await {
+                Ok(()) => self.0.ring.are_noted(uses),
+                Err(error) => tracing::debug!(%error, "the uses of keys are noted later"),
             }
-            Self::OthersSession | Self::NoSuchKey(_) => Kind::NotFound,
-            Self::AlreadyClaimed
-            | Self::NameTaken
-            | Self::HasSecondFactor
-            | Self::NothingToConfirm => Kind::Conflict,
-            Self::TooManyKeys(_) | Self::TooManyTries { .. } | Self::TooManyLogins(_) => {
-                Kind::Limited
-            }
-            Self::Busy => Kind::Unavailable,
-            Self::Hashing | Self::NoSigningKey => Kind::Internal,
-            Self::Store(error) => error.kind(),
         }
     }
 }

@@ -8,8 +8,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::{
-    access::{Access, Error, jwt, known::Standing, permit::Caller},
-    domain::{LoginId, LoginKind, Principal, PrincipalKind, Secret},
+    access::{Access, Error, jwt, logins::Standing, permit::Caller},
+    domain::{LoginId, LoginKind, Secret},
 };
 
 const PREFIX: &str = "ths_";
@@ -137,7 +137,7 @@ impl Access {
     /// Who shows a cookie.
     pub(super) fn page_caller(&self, page: &Page) -> Result<Caller, Error> {
         let (_, standing) = self.page(page)?;
-        let person = self.0.known.active(&standing.user)?;
+        let person = self.welcome(&standing.user)?;
         if let Some(proof) = &page.proof {
             let wanted = self.csrf_token(&page.cookie);
             let shown = proof.token.as_ref().map_or("", Secret::expose).as_bytes();
@@ -147,11 +147,7 @@ impl Access {
             }
         }
         standing.see(self.0.clock.now());
-        Ok(Caller::of(Principal {
-            kind: PrincipalKind::User(standing.user),
-            organization: person.organization,
-            role: person.role,
-        }))
+        Ok(Caller::person(standing.user, &person))
     }
 }
 

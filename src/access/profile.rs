@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use crate::{
     access::{
-        Access, Caller, Credential, Error, password, people,
+        Access, Caller, Credential, Error, password,
         sign_in::{actor, end_others},
+        users::{refuse_taken, username as username_of},
     },
     domain::{PrincipalKind, Secret, User},
 };
@@ -38,12 +39,7 @@ pub(crate) struct PasswordForm {
 impl Access {
     /// The person behind a caller; none where it is a key of no person's, or the machine's owner.
     pub(crate) fn profile(&self, caller: &Caller) -> Result<Option<Profile>, Error> {
-        let id = match &caller.principal().kind {
-            PrincipalKind::User(id) => Some(*id),
-            PrincipalKind::Key(key) => self.0.ring.owner(key),
-            PrincipalKind::Operator | PrincipalKind::Anonymous => None,
-        };
-        let Some(id) = id else { return Ok(None) };
+        let Some(id) = caller.principal().person else { return Ok(None) };
         let snapshot = self.0.store.read()?;
         let Some(user) = snapshot.user(&id)? else { return Ok(None) };
         let has_second_factor = snapshot.second_factor(&id)?.is_some_and(|it| it.is_confirmed);
@@ -66,16 +62,13 @@ impl Access {
             return Err(Error::NotSignedIn);
         };
         let Some(username) = form.username else { return Ok(()) };
-        let username = people::name(&username)?;
+        let username = username_of(&username)?;
         let who = actor(id);
         let written = self.0.store.write(&who, move |change| {
             let Some(user) = change.user(&id)? else { return Err(Error::InvalidToken) };
-            let wanted = username.to_lowercase();
-            let is_others = |it: &User| it.id != id && it.username.to_lowercase() == wanted;
-            if change.users()?.iter().any(is_others) {
-                return Err(Error::NameTaken);
-            }
-            change.put_user(&User { username, ..user })?;
+            let user = User { username, updated_at: Some(change.now()), ..user };
+            refuse_taken(&change.users()?, &user)?;
+            change.put_user(&user)?;
             Ok(())
         });
         written.await?;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     access::{
         Access, Credential, Error, jwt,
-        known::{Spans, Standing},
+        logins::{Spans, Standing},
         page, password,
     },
     domain::{
@@ -149,9 +149,7 @@ impl Access {
         password::check_length(&password)?;
         let made = self.0.lanes.enter(&name, from, self.0.clock.now())?;
         let user = self.verified(&name, password).await?;
-        if !user.is_active {
-            return Err(Error::Disabled);
-        }
+        self.welcome(&user.id)?;
         self.second_step(&user, second).await?;
         self.0.lanes.forgive(&made);
         let login = self.begin_login(&user, kind).await?;
@@ -161,7 +159,7 @@ impl Access {
 
     /// The person with this name and this password.
     pub(super) async fn verified(&self, name: &str, password: Secret) -> Result<User, Error> {
-        let found = self.0.known.find(name);
+        let found = self.0.book.load().signs_in(name);
         let user = found.map(|id| self.0.store.read()?.user(&id)).transpose()?.flatten();
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let is_right = self.verify(password, hash).await?;
@@ -176,7 +174,8 @@ impl Access {
         let limits = &self.0.settings.sign_in;
         let spans = |kind| self.0.settings.sign_in.spans(kind);
         let max = (limits.max_logins, limits.max_per_user);
-        let in_the_way = self.0.known.in_the_way(user.id, (&spans, now), max);
+        let book = self.0.book.load();
+        let in_the_way = self.0.logins.in_the_way((user.id, &book), (&spans, now), max);
         let in_the_way = in_the_way.ok_or(Error::TooManyLogins(limits.max_logins))?;
         let id = LoginId::fresh();
         let text = match kind {
@@ -230,7 +229,8 @@ impl Access {
     /// two hands, and ends the sign-in.
     pub(crate) async fn refresh(&self, text: &Secret) -> Result<SignedIn, Error> {
         let login = self.genuine(text).ok_or(Error::InvalidToken)?;
-        let standing = self.0.known.login(&login).ok_or(Error::InvalidToken)?;
+        let standing = self.0.logins.login(&login).ok_or(Error::InvalidToken)?;
+        self.welcome(&standing.user)?;
         let (next, digest) = (self.refresh_token(login), self.0.ring.digest(text.expose()));
         let next_digest = self.0.ring.digest(next.expose());
         let (access, settings) = (Arc::clone(&self.0), self.0.settings.sign_in.clone());
@@ -302,12 +302,12 @@ impl Access {
 
     /// A sign-in that is not over, of somebody who is welcome.
     pub(super) fn standing(&self, login: &LoginId) -> Result<Arc<Standing>, Error> {
-        let standing = self.0.known.login(login).ok_or(Error::InvalidToken)?;
+        let standing = self.0.logins.login(login).ok_or(Error::InvalidToken)?;
         let spans = self.0.settings.sign_in.spans(standing.kind);
         if standing.is_over(spans, self.0.clock.now()) {
             return Err(Error::InvalidToken);
         }
-        self.0.known.active(&standing.user)?;
+        self.welcome(&standing.user)?;
         Ok(standing)
     }
 

@@ -29,6 +29,7 @@ async fn house_with(settings: Settings) -> House {
     clock.advance(DAY * 20_000);
     let (data, store) = (folder.path().join("data"), store::Settings::default());
     let store = Store::create(&data, &store, clock.clone()).expect("a store");
+    furnish(&store).await.expect("furnished");
     let access = Access::new(settings, &store, clock.clone()).expect("readable");
     let claim = Secret::new(PASSWORD);
     access.claim(&Actor::system("test"), "Ann", claim).await.expect("claimed");
@@ -130,6 +131,7 @@ async fn a_key_of_somebody_who_may_not_come_in_opens_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, settings) = (folder.path().join("data"), store::Settings::default());
     let store = Store::create(&data, &settings, house.clock.clone()).expect("a store");
+    furnish(&store).await.expect("furnished");
     let access = Access::new(Settings::default(), &store, house.clock.clone()).expect("readable");
     let key = access.claim(&Actor::system("test"), "ann", Secret::new(PASSWORD)).await;
     let key = Credential::Key(key.expect("claimed"));

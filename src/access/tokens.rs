@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{
         Access, Error,
+        changes::Changes,
         jwt::{self, Claims, Key, Refusal},
-        known,
         permit::Caller,
     },
-    domain::{
-        Actor, LoginId, Noun, Principal, PrincipalKind, Secret, SigningKey, Timestamp, UserId,
-    },
+    domain::{Actor, LoginId, Noun, Secret, SigningKey, Timestamp, UserId},
     store::{self, Snapshot, Store},
 };
 
@@ -98,11 +96,9 @@ impl Tokens {
     pub(super) fn refresh(
         &self,
         snapshot: &Snapshot,
-        seen: Option<u64>,
+        changes: &Changes,
     ) -> Result<(), store::Error> {
-        let changes = known::changes(snapshot, seen)?;
-        let is_other = |noun: Noun| noun != Noun::SigningKey;
-        if changes.is_some_and(|changes| changes.iter().all(|change| is_other(change.noun))) {
+        if !changes.concern(&[Noun::SigningKey]) {
             return Ok(());
         }
         let mut records = snapshot.signing_keys()?;
@@ -183,12 +179,7 @@ impl Access {
         if standing.user != shown.user {
             return Err(Error::InvalidToken);
         }
-        let person = self.0.known.active(&shown.user)?;
-        Ok(Caller::of(Principal {
-            kind: PrincipalKind::User(shown.user),
-            organization: person.organization,
-            role: person.role,
-        }))
+        Ok(Caller::person(shown.user, &*self.welcome(&shown.user)?))
     }
 
     /// An access token for a sign-in, and the seconds for which it is good.

@@ -20,7 +20,7 @@ use crate::{
         desk::{Checked, Failure, Visitor},
         processes,
     },
-    domain::{Endpoint, Permission, RequestId, Scope, Server},
+    domain::{Endpoint, RequestId, Scope, Server},
     edge,
     problem::{Kind, Problem},
     registry,
@@ -74,12 +74,11 @@ impl Action {
 
 /// Shows how processes are.
 pub(super) async fn look(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Query(action): Query<Action>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersWrite)?;
     match action.word.as_deref().unwrap_or("status") {
         "status" => Ok(status(&office, &caller, action.server(&headers))),
         "start" | "stop" | "restart" => {
@@ -92,12 +91,11 @@ pub(super) async fn look(
 
 /// Starts, stops or starts anew the process of a server.
 pub(super) async fn act(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Query(action): Query<Action>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersWrite)?;
     let word = action.word.clone().ok_or_else(no_such_action)?;
     let name = action.server(&headers);
     if word == "status" {
@@ -169,13 +167,12 @@ pub(super) struct Letter {
 
 /// Sends a message to a server and gives back its answer. It walks the path like any other call.
 pub(super) async fn send(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     (Extension(credential), Extension(request_id)): (Extension<Credential>, Extension<RequestId>),
     headers: HeaderMap,
     Checked(letter): Checked<Letter>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let began = office.clock.tick();
     let request = letter.request()?;
     let Letter { server, server_id, session_id, .. } = letter;
@@ -248,11 +245,10 @@ pub(super) struct Order {
 
 /// Runs a program of the operator's list to its end, and gives back what it wrote.
 pub(super) async fn execute(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Checked(order): Checked<Order>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::StdioExecute)?;
     let settings = &office.bridge;
     check(settings, &order)?;
     let longest = Duration::from_secs(settings.timeout_seconds.into());
@@ -340,7 +336,7 @@ fn program(
     };
     let name = name.ok_or_else(missing)?;
     let directory = office.registry.directory();
-    let found = directory.find(caller.principal().organization, &name).cloned();
+    let found = directory.find(&caller.principal().sight(), &name).cloned();
     let server = found.ok_or(registry::Error::NoSuchServer(name))?;
     let is_program =
         server.instances.iter().all(|it| matches!(it.endpoint, Endpoint::Stdio { .. }));

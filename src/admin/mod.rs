@@ -5,13 +5,18 @@ mod bridge;
 mod desk;
 mod health;
 mod keys;
+mod namespaces;
+mod organizations;
+mod permissions;
 mod processes;
 mod push;
+mod route;
 mod servers;
 mod sessions;
 mod setup;
 mod status;
 mod transports;
+mod users;
 
 use std::{
     path::PathBuf,
@@ -25,15 +30,15 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
     middleware,
-    routing::{delete, get, post},
 };
 
 pub(crate) use bridge::Settings as BridgeSettings;
 
+use self::route::{Need, Route, delete, get, patch, post, put};
 use crate::{
     access::Access,
     catalog::Catalog,
-    domain::{Clock, Timestamp},
+    domain::{Clock, OrganizationId, Permission, Timestamp},
     edge::Sessions,
     observe::Metrics,
     pipeline::Pipeline,
@@ -104,83 +109,168 @@ impl House {
         self.0.sessions.get().ok_or_else(closed)
     }
 
+    fn open_sessions_of(&self, organization: OrganizationId) -> usize {
+        self.0.sessions.get().map_or(0, |sessions| sessions.count_of(organization))
+    }
+
     fn open_sessions(&self) -> usize {
         self.0.sessions.get().map_or(0, Sessions::count)
     }
 }
 
-/// The routes of the office.
+/// Every route of the office, and what one needs for it.
+fn routes() -> Vec<Route> {
+    use Need::{Known, May, Nothing};
+    use Permission as P;
+    let mut routes = vec![
+        get("/health", Nothing, health::live),
+        get("/ready", Nothing, health::ready),
+        get("/gateway/health", Nothing, health::gateway),
+        get("/metrics", May(P::MetricsRead), health::metrics),
+        get("/api/admin/status", May(P::ServersRead), status::show),
+        post("/api/admin/setup", May(P::SystemManage), setup::claim),
+        get("/api/admin/permissions", Known, permissions::list),
+        get("/servers", May(P::ServersRead), servers::list),
+        get("/gateway/servers", May(P::ServersRead), servers::list),
+        post("/gateway/servers", May(P::ServersWrite), servers::register),
+        get("/gateway/servers/{name}", May(P::ServersRead), servers::show),
+        delete("/gateway/servers/{name}", May(P::ServersWrite), servers::retire),
+        get("/mcp/{server}/health", May(P::ServersRead), servers::health),
+        get("/api/admin/sessions", May(P::SessionsRead), sessions::list),
+        // One's own session needs no permission.
+        get("/api/admin/sessions/{id}", Known, sessions::show),
+        delete("/api/admin/sessions/{id}", Known, sessions::end),
+        get("/api/admin/processes", May(P::ServersWrite), processes::list),
+    ];
+    routes.extend(signing_in());
+    routes.extend(people());
+    routes.extend(transports());
+    routes
+}
+
+/// Signing in, and what people see and change of themselves.
+fn signing_in() -> Vec<Route> {
+    use Need::{Known, May, Nothing};
+    let mut routes = vec![
+        post("/auth/totp", Known, auth::enrol),
+        delete("/auth/totp", Known, auth::drop_second_factor),
+        post("/auth/totp/confirm", Known, auth::confirm),
+        post("/api/admin/signing-keys/rotate", May(Permission::SystemManage), keys::rotate),
+    ];
+    for [login, refresh, logout, profile, password] in [
+        ["/auth/login", "/auth/refresh", "/auth/logout", "/auth/profile", "/auth/password"],
+        [
+            "/api/auth/login",
+            "/api/auth/refresh",
+            "/api/auth/logout",
+            "/api/auth/profile",
+            "/api/auth/password",
+        ],
+    ] {
+        routes.extend([
+            // What they bring is looked at.
+            post(login, Nothing, auth::login),
+            post(refresh, Nothing, auth::refresh),
+            post(logout, Known, auth::logout),
+            get(profile, Known, auth::profile),
+            put(profile, Known, auth::change_profile),
+            post(password, Known, auth::change_password),
+        ]);
+    }
+    routes
+}
+
+/// People, keys, and what they belong to.
+fn people() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let mut routes = vec![
+        get("/auth/api-keys", May(P::KeysRead), keys::list),
+        post("/auth/api-keys", May(P::KeysWrite), keys::create),
+        get("/auth/api-keys/{id}", May(P::KeysRead), keys::show),
+        put("/auth/api-keys/{id}", May(P::KeysWrite), keys::change),
+        patch("/auth/api-keys/{id}", May(P::KeysWrite), keys::change),
+        delete("/auth/api-keys/{id}", May(P::KeysWrite), keys::revoke),
+    ];
+    for [all, one] in [["/auth/users", "/auth/users/{user}"], USERS] {
+        routes.extend([
+            get(all, May(P::UsersRead), users::list),
+            post(all, May(P::UsersWrite), users::create),
+            get(one, May(P::UsersRead), users::show),
+            put(one, May(P::UsersWrite), users::change),
+            patch(one, May(P::UsersWrite), users::change),
+            delete(one, May(P::UsersWrite), users::remove),
+        ]);
+    }
+    let [all, one] = ORGANIZATIONS;
+    routes.extend([
+        get(all, May(P::OrganizationsRead), organizations::list),
+        post(all, May(P::OrganizationsManage), organizations::create),
+        get(one, May(P::OrganizationsRead), organizations::show),
+        put(one, May(P::OrganizationsManage), organizations::change),
+        patch(one, May(P::OrganizationsManage), organizations::change),
+        delete(one, May(P::OrganizationsManage), organizations::remove),
+    ]);
+    let [all, one] = NAMESPACES;
+    routes.extend([
+        get(all, May(P::NamespacesRead), namespaces::list),
+        post(all, May(P::NamespacesWrite), namespaces::create),
+        get(one, May(P::NamespacesRead), namespaces::show),
+        put(one, May(P::NamespacesWrite), namespaces::change),
+        patch(one, May(P::NamespacesWrite), namespaces::change),
+        delete(one, May(P::NamespacesWrite), namespaces::remove),
+        get("/api/admin/namespaces/{namespace}/servers", May(P::ServersRead), namespaces::servers),
+        get(
+            "/api/admin/namespaces/{namespace}/sessions",
+            May(P::SessionsRead),
+            namespaces::sessions,
+        ),
+    ]);
+    routes
+}
+
+const USERS: [&str; 2] = ["/api/admin/users", "/api/admin/users/{user}"];
+const ORGANIZATIONS: [&str; 2] =
+    ["/api/admin/organizations", "/api/admin/organizations/{organization}"];
+const NAMESPACES: [&str; 2] = ["/api/admin/namespaces", "/api/admin/namespaces/{namespace}"];
+
+/// How the transports are, and what is said over them beside calls.
+fn transports() -> Vec<Route> {
+    use Need::{Known, May, Nothing};
+    use Permission as P;
+    vec![
+        get("/rpc/health", Nothing, transports::health),
+        get("/sse/health", Nothing, transports::health),
+        get("/ws/health", Nothing, transports::health),
+        get("/mcp/health", Nothing, transports::health),
+        get("/stdio/health", Nothing, transports::health),
+        get("/mcp/capabilities", May(P::ItemsList), transports::capabilities),
+        get("/mcp/status", May(P::SessionsRead), transports::mcp_status),
+        get("/sse/status", May(P::SessionsRead), transports::sse_status),
+        get("/ws/status", May(P::SessionsRead), transports::ws_status),
+        get("/ws/metrics", May(P::SessionsRead), transports::ws_metrics),
+        // One's own session needs no permission.
+        post("/sse/events", Known, push::event),
+        post("/sse/broadcast", May(P::SessionsManage), push::broadcast),
+        get("/sse/replay/{session}", Known, push::replay),
+        post("/ws/send", Known, push::send),
+        post("/ws/broadcast", May(P::SessionsManage), push::ws_broadcast),
+        post("/ws/ping", Known, push::ping),
+        delete("/ws/close", Known, push::close),
+        get("/stdio/process", May(P::ServersWrite), bridge::look),
+        post("/stdio/process", May(P::ServersWrite), bridge::act),
+        // What is sent walks the path like any call.
+        post("/stdio/send", Known, bridge::send),
+        post("/stdio/execute", May(P::StdioExecute), bridge::execute),
+    ]
+}
+
+/// The office, ready to be entered.
 pub(crate) fn router(office: Office) -> Router {
-    Router::new()
-        // Open to everybody: says nothing of what is inside.
-        .route("/health", get(health::live))
-        .route("/ready", get(health::ready))
-        .route("/gateway/health", get(health::gateway))
-        // Behind a permission, which each handler asks for first.
-        .route("/metrics", get(health::metrics))
-        .route("/api/admin/status", get(status::show))
-        .route("/api/admin/setup", post(setup::claim))
-        .route("/servers", get(servers::list))
-        .route("/gateway/servers", get(servers::list).post(servers::register))
-        .route("/gateway/servers/{name}", get(servers::show).delete(servers::retire))
-        .route("/mcp/{server}/health", get(servers::health))
-        .route("/api/admin/sessions", get(sessions::list))
-        .route("/api/admin/sessions/{id}", get(sessions::show).delete(sessions::end))
-        .route("/api/admin/processes", get(processes::list))
-        .route("/auth/api-keys", get(keys::list).post(keys::create))
-        .route("/auth/api-keys/{id}", delete(keys::revoke))
-        .merge(signing_in())
-        .merge(transports())
+    route::hang(routes(), &office)
         .fallback(desk::no_such_path)
         .method_not_allowed_fallback(desk::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn_with_state(office.clone(), desk::tell_problems))
         .with_state(office)
-}
-
-/// Signing in, and what people see and change of themselves. Whoever is known may do that.
-fn signing_in() -> Router<Office> {
-    let each = |prefix: &str| {
-        let path = |name: &str| format!("{prefix}/auth/{name}");
-        Router::new()
-            // Open to everybody: what they bring is looked at.
-            .route(&path("login"), post(auth::login))
-            .route(&path("refresh"), post(auth::refresh))
-            .route(&path("logout"), post(auth::logout))
-            .route(&path("profile"), get(auth::profile).put(auth::change_profile))
-            .route(&path("password"), post(auth::change_password))
-    };
-    each("")
-        .merge(each("/api"))
-        .route("/auth/totp", post(auth::enrol).delete(auth::drop_second_factor))
-        .route("/auth/totp/confirm", post(auth::confirm))
-        // Behind a permission.
-        .route("/api/admin/signing-keys/rotate", post(keys::rotate))
-}
-
-/// How the transports are, and what is said over them beside calls.
-fn transports() -> Router<Office> {
-    Router::new()
-        // Open to everybody: says nothing of what is inside.
-        .route("/rpc/health", get(transports::health))
-        .route("/sse/health", get(transports::health))
-        .route("/ws/health", get(transports::health))
-        .route("/mcp/health", get(transports::health))
-        .route("/stdio/health", get(transports::health))
-        // Behind a permission.
-        .route("/mcp/capabilities", get(transports::capabilities))
-        .route("/mcp/status", get(transports::mcp_status))
-        .route("/sse/status", get(transports::sse_status))
-        .route("/ws/status", get(transports::ws_status))
-        .route("/ws/metrics", get(transports::ws_metrics))
-        .route("/sse/events", post(push::event))
-        .route("/sse/broadcast", post(push::broadcast))
-        .route("/sse/replay/{session}", get(push::replay))
-        .route("/ws/send", post(push::send))
-        .route("/ws/broadcast", post(push::ws_broadcast))
-        .route("/ws/ping", post(push::ping))
-        .route("/ws/close", delete(push::close))
-        .route("/stdio/process", get(bridge::look).post(bridge::act))
-        .route("/stdio/send", post(bridge::send))
-        .route("/stdio/execute", post(bridge::execute))
 }

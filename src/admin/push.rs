@@ -16,7 +16,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     access::Caller,
     admin::{
-        House,
+        House, Office,
         desk::{Checked, Failure, Visitor, done},
         sessions,
         transports::{EVENTS, Family, PING, WEBSOCKET},
@@ -72,29 +72,27 @@ pub(super) struct Named {
 
 /// Says something in one session that reads events.
 pub(super) async fn event(
-    visitor: Visitor,
-    State(house): State<House>,
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
     Query(query): Query<Named>,
     headers: HeaderMap,
     Checked(event): Checked<Event>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let name = event.name.clone().unwrap_or_default();
     let message = notification(&name, &event)?;
     let named = event.session_id.or(query.session_id);
-    let session = meant(&house, &caller, named, &headers, EVENTS)?;
-    say(&house, &session, message)
+    let session = meant((&office.house, &office.registry), &caller, named, &headers, EVENTS)?;
+    say(&office.house, &session, message)
 }
 
 /// Says something in one session over WebSocket.
 pub(super) async fn send(
-    visitor: Visitor,
-    State(house): State<House>,
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
     Query(query): Query<Named>,
     headers: HeaderMap,
     Checked(event): Checked<Event>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let named = event.session_id.clone().or(query.session_id);
     let kind = event.kind.clone().unwrap_or_default();
     let message = match &*kind {
@@ -105,33 +103,31 @@ pub(super) async fn send(
             return Err(Problem::new(Kind::Invalid, message).into());
         }
     };
-    let session = meant(&house, &caller, named, &headers, WEBSOCKET)?;
+    let session = meant((&office.house, &office.registry), &caller, named, &headers, WEBSOCKET)?;
     match message {
-        Some(message) => say(&house, &session, message),
-        None => pinged(&house, &session).await,
+        Some(message) => say(&office.house, &session, message),
+        None => pinged(&office.house, &session).await,
     }
 }
 
 /// Says something in all sessions that read events.
 pub(super) async fn broadcast(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
     Checked(form): Checked<Broadcast>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsManage)?;
     let name = form.event.name.clone().unwrap_or_default();
     say_to_all(&caller, (&house, &registry), EVENTS, (&name, &form))
 }
 
 /// Says something in all sessions over WebSocket.
 pub(super) async fn ws_broadcast(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
     Checked(form): Checked<Broadcast>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsManage)?;
     let name = form.event.name.clone().or_else(|| form.event.kind.clone());
     let name = name.unwrap_or_else(|| "text".to_owned());
     say_to_all(&caller, (&house, &registry), WEBSOCKET, (&name, &form))
@@ -139,27 +135,28 @@ pub(super) async fn ws_broadcast(
 
 /// Asks the client of a session over WebSocket whether it is there.
 pub(super) async fn ping(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
+    State(registry): State<Registry>,
     Query(query): Query<Named>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
-    let session = meant(&house, &caller, query.session_id, &headers, WEBSOCKET)?;
+    let session = meant((&house, &registry), &caller, query.session_id, &headers, WEBSOCKET)?;
     pinged(&house, &session).await
 }
 
 /// Ends a session over WebSocket. One that is gone has ended already.
 pub(super) async fn close(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
+    State(registry): State<Registry>,
     Query(query): Query<Named>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let id = name(query.session_id, &headers)?;
     let sessions = house.sessions()?;
-    if let Ok(session) = sessions::open(sessions, &caller, &id, Permission::SessionsWrite)
+    if let Ok(session) =
+        sessions::open((&house, &registry), &caller, &id, Permission::SessionsWrite)
         && WEBSOCKET.has(&session)
     {
         sessions.end(&session.id);
@@ -177,14 +174,14 @@ pub(super) struct Since {
 
 /// Shows what was said in a session, as far as it is kept.
 pub(super) async fn replay(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
+    State(registry): State<Registry>,
     Path(id): Path<String>,
     Query(since): Query<Since>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let sessions = house.sessions()?;
-    let session = sessions::open(sessions, &caller, &id, Permission::SessionsRead)?;
+    let session = sessions::open((&house, &registry), &caller, &id, Permission::SessionsRead)?;
     let limit = since.limit.unwrap_or(PAGE).min(1_000);
     let kept = sessions.replay(&session.id, since.last_event_id.as_deref(), limit);
     let kept = kept.unwrap_or_default();
@@ -212,14 +209,14 @@ fn name(named: Option<String>, headers: &HeaderMap) -> Result<String, Failure> {
 }
 
 fn meant(
-    house: &House,
+    (house, registry): (&House, &Registry),
     caller: &Caller,
     named: Option<String>,
     headers: &HeaderMap,
     family: Family,
 ) -> Result<SessionView, Failure> {
     let id = name(named, headers)?;
-    let session = sessions::open(house.sessions()?, caller, &id, Permission::SessionsWrite)?;
+    let session = sessions::open((house, registry), caller, &id, Permission::SessionsWrite)?;
     if family.has(&session) {
         return Ok(session);
     }
@@ -272,7 +269,7 @@ fn say_to_all(
             && form.user_id.as_ref().is_none_or(|user| sessions::is_of(session, user))
             && form.server_id.as_deref().is_none_or(at)
     };
-    let all = sessions::all(house, caller);
+    let all = sessions::all(house, &directory, caller);
     let meant = all.iter().filter(|session| is_meant(session));
     let doors = house.sessions()?;
     let sent = meant.filter_map(|it| doors.tell(&it.id, message.clone())).count();

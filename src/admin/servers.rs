@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    access::{Caller, DEFAULT_NAMESPACE},
+    access::Caller,
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, created, done, many, one},
@@ -21,12 +21,11 @@ use crate::{
 
 /// Lists servers.
 pub(super) async fn list(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersRead)?;
-    let directory = office.registry.directory();
-    let servers = directory.servers(caller.principal().organization);
+    let (directory, sight) = (office.registry.directory(), caller.principal().sight());
+    let servers = directory.servers(&sight);
     let view = View::of(&caller);
     let shown: Vec<Value> = servers.map(|server| shown(&office, server, view)).collect();
     Ok(many(&shown))
@@ -34,13 +33,12 @@ pub(super) async fn list(
 
 /// Shows one server.
 pub(super) async fn show(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersRead)?;
     let directory = office.registry.directory();
-    let found = directory.find(caller.principal().organization, &name);
+    let found = directory.find(&caller.principal().sight(), &name);
     let server = found.ok_or(registry::Error::NoSuchServer(name))?;
     Ok(one(shown(&office, server, View::of(&caller))))
 }
@@ -55,18 +53,13 @@ pub(super) struct Manner {
 
 /// Registers a server and asks it what it offers.
 pub(super) async fn register(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Query(manner): Query<Manner>,
     Checked(form): Checked<Form>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersWrite)?;
-    let organization = caller.principal().organization;
-    let server = office
-        .registry
-        .register(&caller.actor(), organization, form, DEFAULT_NAMESPACE)
-        .await
-        .map_err(|error| Failure::unprocessable(error.into()))?;
+    let registered = office.registry.register(&caller, form).await;
+    let server = registered.map_err(|error| Failure::unprocessable(error.into()))?;
     // Registered is registered; whether it answers is told beside.
     let introduced = if manner.wait {
         office.catalog.introduce(&server).await
@@ -83,24 +76,22 @@ pub(super) async fn register(
 
 /// Retires a server.
 pub(super) async fn retire(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(registry): State<Registry>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersWrite)?;
-    registry.retire(&caller.actor(), caller.principal().organization, &name).await?;
+    registry.retire(&caller, &name).await?;
     Ok(done("the server is deregistered"))
 }
 
 /// How the instances of one server are, as predecessors tell it.
 pub(super) async fn health(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersRead)?;
     let directory = office.registry.directory();
-    let found = directory.find(caller.principal().organization, &name);
+    let found = directory.find(&caller.principal().sight(), &name);
     let server = found.ok_or(registry::Error::NoSuchServer(name))?;
     let (health, view) = (office.registry.health(&server.id), View::of(&caller));
     let is_healthy = matches!(health, Health::Healthy);

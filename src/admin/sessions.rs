@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::{
     access::Caller,
     admin::{
-        House,
+        House, Office,
         desk::{Failure, Visitor, done, one},
     },
-    domain::{Permission, PrincipalKind, Scope, SessionId},
+    domain::{Namespace, Permission, PrincipalKind, Scope, SessionId, Sight},
     edge::{SessionView, Sessions},
     problem::{Kind, Problem},
     registry::{Directory, Registry},
@@ -41,14 +41,13 @@ pub(super) struct Sought {
 
 /// Lists sessions: those that are open, and those that ended lately, oldest first.
 pub(super) async fn list(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
     Query(sought): Query<Sought>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsRead)?;
     let directory = registry.directory();
-    let mut found = all(&house, &caller);
+    let mut found = all(&house, &directory, &caller);
     found.retain(|session| is_sought(session, &sought, &directory, &caller));
     let total = found.len();
     if let Some(cursor) = &sought.cursor {
@@ -73,59 +72,109 @@ pub(super) async fn list(
 
 /// Shows one session.
 pub(super) async fn show(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
     let found = house.sessions()?.show(&SessionId::shown(&id));
-    let session = theirs(found, &caller, Permission::SessionsRead)?;
-    Ok(one(shown(&session, &registry.directory(), &caller)))
+    let directory = registry.directory();
+    let session = theirs(found, &directory, &caller, Permission::SessionsRead)?;
+    Ok(one(shown(&session, &directory, &caller)))
 }
 
 /// Ends a session.
 pub(super) async fn end(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
+    State(registry): State<Registry>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let Visitor(caller) = visitor;
-    let sessions = house.sessions()?;
-    let session = open(sessions, &caller, &id, Permission::SessionsWrite)?;
-    sessions.end(&session.id);
+    let session = open((&house, &registry), &caller, &id, Permission::SessionsWrite)?;
+    house.sessions()?.end(&session.id);
     tracing::info!(actor = %caller.actor(), connection = %session.request_id, "ended a session");
     Ok(done("the session has ended"))
 }
 
 /// An open session that is the caller's own, or that they may do this with.
 pub(super) fn open(
-    sessions: &Sessions,
+    (house, registry): (&House, &Registry),
     caller: &Caller,
     id: &str,
     permission: Permission,
 ) -> Result<SessionView, Failure> {
-    let found = sessions.show(&SessionId::shown(id)).filter(SessionView::is_open);
-    theirs(found, caller, permission)
+    let found = house.sessions()?.show(&SessionId::shown(id)).filter(SessionView::is_open);
+    theirs(found, &registry.directory(), caller, permission)
 }
 
 /// A session, for those who may know of it. Others hear what one hears of one that is not there.
 fn theirs(
     found: Option<SessionView>,
+    directory: &Directory,
     caller: &Caller,
     permission: Permission,
 ) -> Result<SessionView, Failure> {
     let may = |session: &SessionView| {
-        session.organization == caller.principal().organization
+        is_seen(session, directory, caller)
             && (session.owner == caller.principal().kind || caller.may(permission).is_ok())
     };
     found.filter(may).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such session").into())
 }
 
-/// All sessions of the caller's organization, oldest first.
-pub(super) fn all(house: &House, caller: &Caller) -> Vec<SessionView> {
+/// Whether a session lies in the caller's sight: in their organization, and, where they are limited
+/// to a part of it, at an endpoint of that part, or their own.
+fn is_seen(session: &SessionView, directory: &Directory, caller: &Caller) -> bool {
+    let principal = caller.principal();
+    let sight = principal.sight();
+    let is_inside = || match &session.scope {
+        Scope::Everything => false,
+        Scope::Namespace(slug) => directory.namespace(&sight, slug.as_str()).is_some(),
+        Scope::Server(name) => directory.find(&sight, name).is_some(),
+    };
+    session.organization == principal.organization
+        && (principal.limits.is_none() || session.owner == principal.kind || is_inside())
+}
+
+/// The namespace that a session is in: that of its endpoint.
+pub(super) fn namespace_of<'a>(
+    session: &SessionView,
+    directory: &'a Directory,
+    caller: &Caller,
+) -> Option<&'a Namespace> {
+    let sight = caller.principal().sight();
+    match &session.scope {
+        Scope::Everything => None,
+        Scope::Namespace(slug) => directory.namespace(&sight, slug.as_str()),
+        Scope::Server(name) => {
+            let inside = directory.find(&sight, name)?.namespace;
+            directory.namespace(&sight, &inside.to_string())
+        }
+    }
+}
+
+/// Ends the sessions of those who are not let in any more, and those at endpoints that are gone.
+pub(super) fn end_strangers(office: &Office) {
+    let Ok(sessions) = office.house.sessions() else { return };
+    let directory = office.registry.directory();
+    let is_gone = |session: &SessionView| match session.scope {
+        Scope::Namespace(_) => {
+            directory.in_scope(&Sight::whole(session.organization), &session.scope).is_none()
+        }
+        Scope::Everything | Scope::Server(_) => false,
+    };
+    for session in sessions.list().iter().filter(|session| session.is_open()) {
+        if !office.access.is_let_in(&session.owner) {
+            sessions.turn_out(&session.id);
+        } else if is_gone(session) {
+            sessions.end(&session.id);
+        }
+    }
+}
+
+/// All sessions in the caller's sight, oldest first.
+pub(super) fn all(house: &House, directory: &Directory, caller: &Caller) -> Vec<SessionView> {
     let mut all = house.sessions().map_or_else(|_| Vec::new(), Sessions::list);
-    all.retain(|session| session.organization == caller.principal().organization);
+    all.retain(|session| is_seen(session, directory, caller));
     all.sort_by(|a, b| key(a).cmp(&key(b)));
     all
 }
@@ -177,19 +226,19 @@ pub(super) fn is_at(
 ) -> bool {
     let Scope::Server(at) = &session.scope else { return false };
     let find =
-        |name: &str| directory.find(caller.principal().organization, name).map(|server| server.id);
+        |name: &str| directory.find(&caller.principal().sight(), name).map(|server| server.id);
     **at == *server || find(at).is_some_and(|id| Some(id) == find(server))
 }
 
 /// A session as people see it.
 pub(super) fn shown(session: &SessionView, directory: &Directory, caller: &Caller) -> Value {
-    let organization = caller.principal().organization;
+    let sight = caller.principal().sight();
     let (kind, namespace, name) = match &session.scope {
         Scope::Everything => ("gateway", None, None),
         Scope::Namespace(slug) => ("namespace", Some(slug.to_string()), None),
         Scope::Server(name) => ("server", None, Some(&**name)),
     };
-    let server = name.and_then(|name| directory.find(organization, name));
+    let server = name.and_then(|name| directory.find(&sight, name));
     let namespace = namespace.or_else(|| {
         server.and_then(|it| directory.namespace_name(it.namespace)).map(ToString::to_string)
     });

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     access::Access,
     admin::desk::{Checked, Failure, Visitor, created},
-    domain::{Permission, PrincipalKind, Secret},
+    domain::{PrincipalKind, Secret},
     problem::{Kind, Problem},
 };
 
@@ -21,11 +21,10 @@ pub(super) struct Claim {
 
 /// Makes the administrator and a first key: once, and only for the owner of the data folder.
 pub(super) async fn claim(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(access): State<Access>,
     Checked(claim): Checked<Claim>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SystemManage)?;
     if caller.principal().kind != PrincipalKind::Operator {
         let message = "a gateway is claimed on its own machine, with `tollhouse setup`";
         return Err(Problem::new(Kind::Forbidden, message).into());

@@ -15,14 +15,13 @@ use crate::{
 
 /// The gateway, its store and its servers.
 pub(super) async fn show(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(office): State<Office>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::ServersRead)?;
     let view = View::of(&caller);
     let directory = office.registry.directory();
     let rows: Vec<Value> = directory
-        .servers(caller.principal().organization)
+        .servers(&caller.principal().sight())
         .map(|server| row(&office, server, view))
         .collect();
     let store = match office.store.state() {
@@ -35,11 +34,14 @@ pub(super) async fn show(
         "claimed": office.access.is_claimed()?,
         "listen": office.house.0.listen,
         "store": store,
-        "sessions": office.house.open_sessions(),
-        "calls_total": office.metrics.calls(),
+        "sessions": office.house.open_sessions_of(caller.principal().organization),
         "servers": rows,
     });
-    if view == View::Inside {
+    // What is about the whole gateway is for who may know of all of it.
+    if caller.may(Permission::MetricsRead).is_ok() {
+        status["calls_total"] = office.metrics.calls().into();
+    }
+    if caller.may(Permission::SystemManage).is_ok() {
         status["data"] = office.house.0.data.display().to_string().into();
     }
     Ok(one(status))

@@ -16,7 +16,6 @@ use crate::{
         desk::{Failure, Visitor},
         sessions,
     },
-    domain::Permission,
     edge::{SessionView, Traffic},
     registry::Registry,
     wire::{Revision, meta},
@@ -47,8 +46,10 @@ impl Family {
         self.0.contains(&session.via)
     }
 
-    fn traffic(self, house: &House) -> Traffic {
-        house.sessions().map_or_else(|_| Traffic::default(), |them| them.traffic(self.0))
+    fn traffic(self, house: &House, caller: &Caller) -> Traffic {
+        let organization = caller.principal().organization;
+        let traffic = house.sessions().map(|them| them.traffic(self.0, organization));
+        traffic.unwrap_or_default()
     }
 }
 
@@ -67,11 +68,10 @@ pub(super) async fn health(uri: http::Uri) -> Response {
 }
 
 /// What the gateway speaks.
-pub(super) async fn capabilities(visitor: Visitor) -> Result<Response, Failure> {
-    visitor.may(Permission::ItemsList)?;
+pub(super) async fn capabilities() -> Response {
     let revisions: Vec<&str> = Revision::ALL.iter().map(|it| it.as_str()).collect();
     let server: Value = serde_json::from_str(meta::IMPLEMENTATION).expect("our own name");
-    Ok(Json(json!({
+    Json(json!({
         "capabilities": {
             "tools": { "listChanged": true },
             "prompts": { "listChanged": true },
@@ -85,19 +85,18 @@ pub(super) async fn capabilities(visitor: Visitor) -> Result<Response, Failure> 
         "transports": ["streamable_http", "sse", "websocket", "stdio", "rpc", "rest"],
         "modes": MODES,
     }))
-    .into_response())
+    .into_response()
 }
 
 const MODES: [&str; 2] = ["json", "sse"];
 
 /// Sessions over Streamable HTTP.
 pub(super) async fn mcp_status(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsRead)?;
-    let Traffic { active, total, .. } = STREAMABLE.traffic(&house);
+    let Traffic { active, total, .. } = STREAMABLE.traffic(&house, &caller);
     Ok(Json(json!({
         "active_sessions": active,
         "total_sessions": total,
@@ -110,12 +109,11 @@ pub(super) async fn mcp_status(
 
 /// Sessions over HTTP with a stream of events.
 pub(super) async fn sse_status(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsRead)?;
-    let Traffic { active, total, told } = SSE.traffic(&house);
+    let Traffic { active, total, told } = SSE.traffic(&house, &caller);
     Ok(Json(json!({
         "active_connections": active,
         "total_connections": total,
@@ -128,12 +126,11 @@ pub(super) async fn sse_status(
 
 /// Sessions over WebSocket.
 pub(super) async fn ws_status(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
     State(registry): State<Registry>,
 ) -> Result<Response, Failure> {
-    let caller = visitor.may(Permission::SessionsRead)?;
-    let Traffic { active, total, .. } = WEBSOCKET.traffic(&house);
+    let Traffic { active, total, .. } = WEBSOCKET.traffic(&house, &caller);
     Ok(Json(json!({
         "active_connections": active,
         "total_connections": total,
@@ -145,11 +142,10 @@ pub(super) async fn ws_status(
 
 /// Numbers of WebSocket.
 pub(super) async fn ws_metrics(
-    visitor: Visitor,
+    Visitor(caller): Visitor,
     State(house): State<House>,
 ) -> Result<Response, Failure> {
-    visitor.may(Permission::SessionsRead)?;
-    let Traffic { active, total, told } = WEBSOCKET.traffic(&house);
+    let Traffic { active, total, told } = WEBSOCKET.traffic(&house, &caller);
     Ok(Json(json!({
         "connections": { "active": active, "total": total },
         "messages": { "sent": told },
@@ -159,7 +155,7 @@ pub(super) async fn ws_metrics(
 
 fn listed(family: Family, house: &House, registry: &Registry, caller: &Caller) -> Vec<Value> {
     let directory = registry.directory();
-    let open = sessions::all(house, caller).into_iter().filter(SessionView::is_open);
+    let open = sessions::all(house, &directory, caller).into_iter().filter(SessionView::is_open);
     let shown = open.filter(|session| family.has(session)).take(SHOWN);
     shown.map(|session| sessions::shown(&session, &directory, caller)).collect()
 }

@@ -14,8 +14,7 @@ use crate::{
         template,
     },
     domain::{
-        Item, ItemKind, OrganizationId, Permission, Prefixing, SEPARATOR, Scope, Server, Slug,
-        Target,
+        Item, ItemKind, Permission, Prefixing, SEPARATOR, Scope, Server, Sight, Slug, Target,
     },
     wire::{Call, Method},
 };
@@ -109,12 +108,12 @@ impl Catalog {
     /// Whose a name is, for the tool that explains it.
     pub(super) fn explain(
         &self,
-        organization: OrganizationId,
+        sight: &Sight,
         call: &Call,
         name: &str,
     ) -> Option<(Arc<Server>, Item)> {
-        let askable = call.client.askable();
-        let view = View { organization, scope: Scope::Everything, askable };
+        let (sight, askable) = (sight.clone(), call.client.askable());
+        let view = View { sight, scope: Scope::Everything, askable };
         let merged = self.merged(&view).ok()?;
         ItemKind::ALL.into_iter().find_map(|kind| in_table(&merged, kind, name))
     }
@@ -162,14 +161,14 @@ impl Catalog {
             (!is_refused).then(|| (server, Item::named(kind, name)))
         };
         if let Scope::Server(_) = view.scope {
-            let server = directory.in_scope(view.organization, &view.scope)?.into_iter().next()?;
+            let server = directory.in_scope(&view.sight, &view.scope)?.into_iter().next()?;
             return of(server, name);
         }
         if !matches!(kind, ItemKind::Tool | ItemKind::Prompt) {
             return None;
         }
         let (prefix, rest) = name.split_once(SEPARATOR).filter(|(_, rest)| !rest.is_empty())?;
-        let servers = directory.in_scope(view.organization, &view.scope)?;
+        let servers = directory.in_scope(&view.sight, &view.scope)?;
         let server = servers.into_iter().find(|server| server.name.as_str() == prefix)?;
         if directory.prefixing(&server) == Prefixing::Never { None } else { of(server, rest) }
     }

@@ -22,6 +22,9 @@ use crate::{
     wire::Askable,
 };
 
+/// Views whose merged lists are kept at the same time.
+const MERGED_VIEWS: usize = 1_000;
+
 /// A page of a list.
 pub(crate) struct Listed {
     /// The result, as JSON.
@@ -188,14 +191,14 @@ impl Catalog {
             return Ok(merged.clone());
         }
         let merged = Arc::new(self.merge(version, view)?);
-        // Scopes name what is registered, and what clients can be asked is of few kinds, so there
-        // are few; those of older versions go.
+        // Those of older versions go. Keys with limits of their own may be many, and each sees its
+        // own; when there are too many, whoever comes next has theirs made anew.
         self.0.merged.rcu(|known| {
-            let mut known: HashMap<_, _> = known
-                .iter()
-                .filter(|(_, merged)| merged.version == version)
-                .map(|(key, merged)| (key.clone(), merged.clone()))
-                .collect();
+            let is_current = |(_, merged): &(&View, &Arc<Merged>)| merged.version == version;
+            let current = known.iter().filter(is_current);
+            let kept = if known.len() < MERGED_VIEWS { usize::MAX } else { 0 };
+            let mut known: HashMap<_, _> =
+                current.take(kept).map(|(key, merged)| (key.clone(), merged.clone())).collect();
             known.insert(view.clone(), merged.clone());
             known
         });
@@ -232,7 +235,7 @@ impl Catalog {
                 missing.push(Missing { server: server.name.clone(), reason });
             }
         }
-        if shows_own(&view.scope) {
+        if shows_own(view) {
             offers.push((owned::offer(), crate::domain::Prefixing::Always));
             offers.sort_by(|(a, _), (b, _)| a.server.name.cmp(&b.server.name));
         }
@@ -241,10 +244,10 @@ impl Catalog {
     }
 
     fn servers(&self, view: &View) -> Result<Vec<Arc<Server>>, Error> {
-        if matches!(&view.scope, Scope::Server(name) if &**name == Directory::BUILT_IN) {
+        if is_own(&view.scope) && shows_own(view) {
             return Ok(Vec::new());
         }
-        let servers = self.0.registry.directory().in_scope(view.organization, &view.scope);
+        let servers = self.0.registry.directory().in_scope(&view.sight, &view.scope);
         servers.ok_or_else(|| Error::NoEndpoint(view.scope.clone()))
     }
 
@@ -354,13 +357,16 @@ impl Catalog {
 /// Why a server that has not answered yet is missing.
 const STARTING: &str = "it has not answered yet";
 
-/// Whether the gateway's own tools are part of what an endpoint shows.
-fn shows_own(scope: &Scope) -> bool {
-    match scope {
-        Scope::Everything => true,
-        Scope::Namespace(_) => false,
-        Scope::Server(name) => &**name == Directory::BUILT_IN,
-    }
+/// Whether the gateway's own tools are part of what an endpoint shows. Whoever is limited to some
+/// servers is limited to these.
+fn shows_own(view: &View) -> bool {
+    let is_there = matches!(view.scope, Scope::Everything) || is_own(&view.scope);
+    is_there && view.sight.limits.is_none()
+}
+
+/// Whether an endpoint is that of the gateway's own server.
+fn is_own(scope: &Scope) -> bool {
+    matches!(scope, Scope::Server(name) if &**name == Directory::BUILT_IN)
 }
 
 /// Where it stands what a server shows to such clients, where that is not what it shows to all.

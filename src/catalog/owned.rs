@@ -15,9 +15,7 @@ use crate::{
         Catalog,
         shelf::{Entry, Offer},
     },
-    domain::{
-        Health, Item, ItemKind, NamespaceId, OrganizationId, Server, ServerId, State, Timestamp,
-    },
+    domain::{Health, Item, ItemKind, NamespaceId, Server, ServerId, Sight, State, Timestamp},
     registry::Directory,
     wire::{Call, result},
 };
@@ -71,19 +69,19 @@ pub(super) fn is_own(server: &Server) -> bool {
 
 impl Catalog {
     /// Calls one of the gateway's own tools.
-    pub(crate) fn call_own(&self, organization: OrganizationId, item: &Item, call: &Call) -> Bytes {
+    pub(crate) fn call_own(&self, sight: &Sight, item: &Item, call: &Call) -> Bytes {
         match &*item.name {
-            "list_servers" => self.list_servers(organization),
-            "explain_name" => self.explain_name(organization, call),
+            "list_servers" => self.list_servers(sight),
+            "explain_name" => self.explain_name(sight, call),
             "current_time" => self.current_time(call),
             unknown => result::tool_error(&format!("the gateway has no tool {unknown:?}")),
         }
     }
 
-    fn list_servers(&self, organization: OrganizationId) -> Bytes {
+    fn list_servers(&self, sight: &Sight) -> Bytes {
         let directory = self.0.registry.directory();
         let servers: Vec<_> = directory
-            .servers(organization)
+            .servers(sight)
             .map(|server| {
                 let health = self.0.registry.health(&server.id);
                 let offered = self.offered(&server.id).map(|(offered, _)| offered);
@@ -111,7 +109,7 @@ impl Catalog {
         result::tool(&json!({ "servers": all }))
     }
 
-    fn explain_name(&self, organization: OrganizationId, call: &Call) -> Bytes {
+    fn explain_name(&self, sight: &Sight, call: &Call) -> Bytes {
         #[derive(Deserialize)]
         struct Arguments {
             name: String,
@@ -119,7 +117,7 @@ impl Catalog {
         let Some(Arguments { name }) = call.request.param("arguments") else {
             return result::tool_error("give the argument \"name\", a text");
         };
-        match self.explain(organization, call, &name) {
+        match self.explain(sight, call, &name) {
             Some((server, item)) => result::tool(&json!({
                 "name": name,
                 "kind": item.kind.as_str(),

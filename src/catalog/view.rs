@@ -2,16 +2,16 @@
 
 use crate::{
     access::Caller,
-    domain::{OrganizationId, Scope},
+    domain::{Scope, Sight},
     wire::{Askable, Call},
 };
 
 /// What decides what a client is shown. Clients with equal views see the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct View {
-    /// Whose servers.
-    pub(crate) organization: OrganizationId,
-    /// Which of them.
+    /// How far they see.
+    pub(crate) sight: Sight,
+    /// Which part of that is shown.
     pub(crate) scope: Scope,
     /// What the client can be asked: servers of older revisions offer more to who can do more.
     pub(crate) askable: Askable,
@@ -21,7 +21,7 @@ impl View {
     /// What somebody sees who makes this call.
     pub(crate) fn of(caller: &Caller, call: &Call) -> Self {
         Self {
-            organization: caller.principal().organization,
+            sight: caller.principal().sight(),
             scope: call.scope.clone(),
             askable: call.client.askable(),
         }

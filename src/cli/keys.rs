@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::Folder,
-    client::KeyForm,
+    client::{self, KeyForm, KeyUpdate},
     domain::{Clock, Role, SystemClock, Timestamp},
     problem::{Classify, Kind},
 };
@@ -25,11 +25,27 @@ pub(super) enum Keys {
     #[command(after_help = "\
 Examples:
   tollhouse key create cursor
-  tollhouse key create ci --role viewer --expires 90d")]
-    Create(Create),
+  tollhouse key create ci --role viewer --expires 90d
+  tollhouse key create bot --type a2a --permission 'tools:*' --namespace web")]
+    Create(Box<Create>),
+    /// List what can be permitted, in words
+    #[command(after_help = "Example:\n  tollhouse key permissions")]
+    Permissions,
     /// List the API keys, without their secrets
     #[command(alias = "ls", after_help = "Example:\n  tollhouse key list")]
     List,
+    /// Show an API key, without its secret
+    #[command(after_help = "Example:\n  tollhouse key show 4fK2mP9sQ1xZ -o json")]
+    Show {
+        /// Id, as listed
+        id: String,
+    },
+    /// Change an API key: its rights, its limits, or whether it opens anything
+    #[command(after_help = "\
+Examples:
+  tollhouse key update 4fK2mP9sQ1xZ --active false
+  tollhouse key update 4fK2mP9sQ1xZ --permission tools:call --server time")]
+    Update(Box<Update>),
     /// End an API key
     #[command(aliases = ["rm", "remove"], after_help = "Example:\n  tollhouse key revoke 4fK2mP9sQ1xZ")]
     Revoke {
@@ -49,26 +65,120 @@ pub(super) struct Create {
     /// What it may do
     #[arg(long, value_parser = Role::ALL.map(Role::as_str))]
     role: Option<String>,
+    /// In place of a role: `thing:action`, with `*` for all; may be repeated
+    #[arg(long = "permission", value_name = "PERMISSION", conflicts_with = "role")]
+    permissions: Vec<String>,
+    /// Limit it to this namespace; may be repeated
+    #[arg(long = "namespace", value_name = "SLUG")]
+    namespaces: Vec<String>,
+    /// Limit it to this server; may be repeated
+    #[arg(long = "server", value_name = "NAME")]
+    servers: Vec<String>,
+    /// Who holds it: somebody, or a program that speaks for itself
+    #[arg(long = "type", value_parser = ["user", "a2a"])]
+    key_type: Option<String>,
+    /// Whose it is; it may never do more than they may
+    #[arg(long = "user", value_name = "NAME")]
+    user_id: Option<String>,
+    /// What it is for, at length
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
     /// When it ends: a moment, or a span such as 12h or 90d
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
 }
 
+/// What is to be different about a key.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Change {
+    /// What it is for
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The same, at length
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// What it may do
+    #[arg(long, value_parser = Role::ALL.map(Role::as_str))]
+    role: Option<String>,
+    /// In place of a role; may be repeated
+    #[arg(long = "permission", value_name = "PERMISSION", conflicts_with = "role")]
+    permissions: Vec<String>,
+    /// Limit it to this namespace and no other; may be repeated
+    #[arg(long = "namespace", value_name = "SLUG")]
+    namespaces: Vec<String>,
+    /// Limit it to this server and no other; may be repeated
+    #[arg(long = "server", value_name = "NAME")]
+    servers: Vec<String>,
+    /// Lift its limits to namespaces and servers
+    #[arg(long, conflicts_with_all = ["namespaces", "servers"])]
+    unlimited: bool,
+    /// When it ends: a moment, or a span such as 12h or 90d
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
+    /// Whether it opens anything
+    #[arg(long, value_name = "BOOL")]
+    active: Option<bool>,
+}
+
+/// A key, and what is to be different about it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Update {
+    /// Id, as listed
+    id: String,
+    #[command(flatten)]
+    change: Change,
+}
+
 pub(super) async fn run(context: &Context, keys: Keys) -> Result<(), Failure> {
     match keys {
-        Keys::Create(create) => make(context, create).await,
+        Keys::Create(create) => make(context, *create).await,
+        Keys::Show { id } => show(context, &id).await,
+        Keys::Update(update) => change(context, *update).await,
+        Keys::Permissions => permissions(context).await,
         Keys::List => list(context).await,
         Keys::Revoke { id } => revoke(context, &id).await,
         Keys::RotateSigning => rotate(context).await,
     }
 }
 
+fn unknown(error: client::Error) -> Failure {
+    match error.kind() {
+        Kind::NotFound => Failure::from(error).with_fix("'tollhouse key list' shows the ids"),
+        _ => error.into(),
+    }
+}
+
+async fn show(context: &Context, id: &str) -> Result<(), Failure> {
+    let shown = reach(context, Folder::MustBeThere, async |client| {
+        client.key_show(id).await.map_err(unknown)
+    });
+    context.out.one(&shown.await?, id)
+}
+
+async fn change(context: &Context, Update { id, change }: Update) -> Result<(), Failure> {
+    let expires_at = change.expires.map(|when| moment(&when, SystemClock.now())).transpose()?;
+    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    let limits = |list| if change.unlimited { Some(Vec::new()) } else { some(list) };
+    let form = KeyUpdate {
+        name: change.name,
+        description: change.description,
+        role: change.role,
+        permissions: some(change.permissions),
+        namespaces: limits(change.namespaces),
+        servers: limits(change.servers),
+        expires_at: expires_at.map(|moment| moment.to_string()),
+        is_active: change.active,
+    };
+    let changed = reach(context, Folder::MustBeThere, async |client| {
+        client.key_update(&id, &form).await.map_err(unknown)
+    });
+    context.out.one(&changed.await?, &id)
+}
+
 async fn revoke(context: &Context, id: &str) -> Result<(), Failure> {
     reach(context, Folder::MustBeThere, async |client| {
-        client.key_revoke(id).await.map_err(|error| match error.kind() {
-            Kind::NotFound => Failure::from(error).with_fix("'tollhouse key list' shows the ids"),
-            _ => error.into(),
-        })
+        client.key_revoke(id).await.map_err(unknown)
     })
     .await?;
     if context.out.format == Format::Json {
@@ -91,7 +201,17 @@ async fn rotate(context: &Context) -> Result<(), Failure> {
 async fn make(context: &Context, create: Create) -> Result<(), Failure> {
     let expires_at = create.expires.map(|when| moment(&when, SystemClock.now())).transpose()?;
     let expires_at = expires_at.map(|moment| moment.to_string());
-    let form = KeyForm { name: create.name, role: create.role, expires_at };
+    let form = KeyForm {
+        name: create.name,
+        role: create.role,
+        expires_at,
+        permissions: create.permissions,
+        namespaces: create.namespaces,
+        servers: create.servers,
+        key_type: create.key_type,
+        user_id: create.user_id,
+        description: create.description,
+    };
     let key =
         reach(context, Folder::MustBeThere, async |client| Ok(client.key_create(&form).await?));
     let key = key.await?;
@@ -120,13 +240,32 @@ async fn list(context: &Context) -> Result<(), Failure> {
         vec![
             key.id,
             key.name,
-            or_dash(key.role),
+            // What is no role is a list of its own.
+            or_dash(key.role.unwrap_or_else(|| key.permissions.join(" "))),
             is_active.into(),
             or_dash(key.created_at.as_deref().map(day)),
             expires,
+            or_dash(key.last_used_at.as_deref().map(minute)),
         ]
     });
-    let headings = ["ID", "NAME", "ROLE", "ACTIVE", "CREATED", "EXPIRES (UTC)"];
+    let headings = ["ID", "NAME", "RIGHTS", "ACTIVE", "CREATED", "EXPIRES (UTC)", "USED (UTC)"];
+    context.out.line(&table(context.out, &headings, rows.collect()))
+}
+
+async fn permissions(context: &Context) -> Result<(), Failure> {
+    let all = reach(context, Folder::MustBeThere, async |client| Ok(client.permissions().await?));
+    let all = all.await?;
+    match context.out.format {
+        Format::Json => return context.out.json(&all),
+        Format::Name => return all.iter().try_for_each(|it| context.out.line(&it.name)),
+        Format::Table => {}
+    }
+    let rows = all.into_iter().map(|it| {
+        // What no role has is for those who stand above organizations.
+        let roles = if it.roles.is_empty() { "superuser".to_owned() } else { it.roles.join(" ") };
+        vec![it.name, it.description, roles]
+    });
+    let headings = ["PERMISSION", "LETS ONE", "ROLES"];
     context.out.line(&table(context.out, &headings, rows.collect()))
 }
 

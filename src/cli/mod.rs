@@ -7,6 +7,8 @@ mod doctor;
 mod failure;
 mod holder;
 mod keys;
+mod namespaces;
+mod organizations;
 mod out;
 mod reach;
 mod servers;
@@ -17,6 +19,7 @@ mod status;
 mod stdio;
 mod table;
 mod tools;
+mod users;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -65,6 +68,10 @@ struct Common {
     /// API key to show there (or `TOLLHOUSE_KEY`)
     #[arg(long, global = true, value_name = "KEY")]
     key: Option<String>,
+    /// Work in this organization, for those who stand above them
+    // Whoever has one organization need not know the word: `tollhouse org --help` tells of it.
+    #[arg(long, global = true, hide = true, value_name = "SLUG")]
+    org: Option<String>,
     /// How results are written: for people, for programs, or names alone
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -107,9 +114,26 @@ enum Verb {
     /// Show the processes of servers, and for whom they run
     #[command(after_help = "Example:\n  tollhouse ps -o json")]
     Ps,
-    /// API keys: create, list, revoke
+    /// API keys: create, list, show, update, revoke
     #[command(subcommand, alias = "keys", after_help = "Example:\n  tollhouse key create cursor")]
     Key(keys::Keys),
+    /// People: list, show, create, update, delete
+    #[command(
+        subcommand,
+        alias = "users",
+        after_help = "Example:\n  tollhouse user create ana --role user"
+    )]
+    User(users::Users),
+    /// Namespaces: list, show, create, update, delete
+    #[command(
+        subcommand,
+        alias = "namespaces",
+        after_help = "Example:\n  tollhouse namespace create research"
+    )]
+    Namespace(namespaces::Namespaces),
+    /// Organizations, for gateways that serve several: list, show, create, update, delete
+    #[command(subcommand, alias = "orgs", after_help = organizations::HELP)]
+    Org(organizations::Organizations),
     /// Look at everything that is commonly wrong
     Doctor(doctor::Doctor),
     /// Settings: show, validate
@@ -166,6 +190,9 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Sessions { sessions } => sessions::run(context, sessions).await?,
         Verb::Ps => sessions::ps(context).await?,
         Verb::Key(keys) => keys::run(context, keys).await?,
+        Verb::User(users) => users::run(context, users).await?,
+        Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
+        Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,

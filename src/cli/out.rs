@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, table::table};
 use crate::config::Environment;
 
 /// How results are written.
@@ -59,6 +60,20 @@ impl Out {
         self.line(&self.tame(&text.expect("results are plain values")))
     }
 
+    /// Shows one thing: for people, what is known of it line by line.
+    pub(super) fn one(self, thing: &impl Serialize, name: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(thing),
+            Format::Name => self.line(name),
+            Format::Table => {
+                let thing = serde_json::to_value(thing).expect("a view is plain data");
+                let known = thing.as_object().into_iter().flatten();
+                let rows = known.map(|(member, value)| vec![member.clone(), plain(value)]);
+                self.line(&table(self, &["WHAT", "VALUE"], rows.collect()))
+            }
+        }
+    }
+
     /// Says something beside the results, unless silence is wished.
     pub(super) fn note(self, text: &str) {
         if !self.is_quiet {
@@ -74,6 +89,16 @@ impl Out {
     /// Text of strangers as this reader may see it: a terminal obeys control characters.
     pub(super) fn tame(self, text: &str) -> String {
         if self.is_terminal { tamed(text) } else { text.to_owned() }
+    }
+}
+
+/// A value as people read it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
 }
 

@@ -26,13 +26,13 @@ pub(super) async fn reach<T>(
     }
     let settings = context.settings()?.settings;
     if let Some(socket) = running(&settings)? {
-        return work(&Client::unix(&socket)).await;
+        return work(&local(context, &socket)).await;
     }
     if folder == Folder::MustBeThere && !settings.data.is_dir() {
         return Err(no_folder(&settings.data));
     }
     let office = open(settings, folder).await?;
-    let done = work(&Client::unix(office.socket())).await;
+    let done = work(&local(context, office.socket())).await;
     let closed = office.close().await;
     let done = done?;
     closed.map_err(|error| Failure::from(error).while_trying("the data was not closed well"))?;
@@ -53,13 +53,18 @@ pub(super) fn gateway(context: &Context) -> Result<Client, Failure> {
         )
         .with_fix(format!("start it with 'tollhouse start{}'", context.data_flag(&settings)))
     })?;
-    Ok(Client::unix(&socket))
+    Ok(local(context, &socket))
 }
 
 /// The gateway that was named by its URL.
 pub(super) fn remote(context: &Context) -> Result<Option<Client>, Failure> {
     let Some(url) = context.url() else { return Ok(None) };
-    Ok(Some(Client::tcp(url, context.key().map(Secret::new))?))
+    let client = Client::tcp(url, context.key().map(Secret::new))?;
+    Ok(Some(client.in_organization(context.common.org.as_deref())))
+}
+
+fn local(context: &Context, socket: &Path) -> Client {
+    Client::unix(socket).in_organization(context.common.org.as_deref())
 }
 
 /// The socket of the gateway that runs on this data, where one does.

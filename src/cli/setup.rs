@@ -44,12 +44,10 @@ pub(super) async fn run(context: &Context, setup: Setup) -> Result<(), Failure> 
         return Err(Failure::misuse("a gateway is claimed on its own machine", why)
             .with_fix("run this there, with --data DIR in place of --url"));
     }
-    let password = if setup.password_stdin {
-        from_stdin()?
-    } else {
+    if !setup.password_stdin {
         refuse_if_claimed(context).await?;
-        from_terminal()?
-    };
+    }
+    let password = password(setup.password_stdin)?;
     let claim = reach(context, Folder::MayBeMade, async |client| {
         client.setup(&setup.username, &password).await.map_err(refused)
     });
@@ -85,6 +83,11 @@ fn refused(error: client::Error) -> Failure {
         return failure.with_fix(WHEN_CLAIMED);
     }
     failure
+}
+
+/// A new password: from standard input, or from whoever sits at the terminal.
+pub(super) fn password(is_piped: bool) -> Result<Secret, Failure> {
+    if is_piped { from_stdin() } else { from_terminal() }
 }
 
 fn from_stdin() -> Result<Secret, Failure> {

@@ -43,6 +43,12 @@ fn scripts_may_write_what_was_promised() {
         "tollhouse tools call n --json -",
         "tollhouse status --data D -o json",
         "tollhouse key create n --role viewer --expires 90d",
+        "tollhouse key create n --type a2a --permission tools:* --namespace a --server b",
+        "tollhouse key update id --active false --permission tools:call",
+        "tollhouse user create n --email a@x --role admin --password-stdin --org acme",
+        "tollhouse user update n --role viewer",
+        "tollhouse org create acme --plan pro --max-servers 5",
+        "tollhouse namespace delete n --force -o json",
         "tollhouse db --data D check -o json",
         "tollhouse config --data D show --origin",
         "tollhouse version -o json",
@@ -61,6 +67,10 @@ fn what_makes_no_sense_is_a_usage_error() {
         "tollhouse register n --header A:b --command cmd",
         "tollhouse start --listen 127.0.0.1:1 --port 2",
         "tollhouse list -o xml",
+        "tollhouse key update id",
+        "tollhouse key create n --role user --permission tools:call",
+        "tollhouse user update n",
+        "tollhouse org delete acme",
     ] {
         assert_eq!(parsed(line).expect_err(line).exit_code(), 2, "{line}");
     }

@@ -210,7 +210,7 @@ pub struct ServerStatus {
 }
 
 /// A key to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KeyForm {
     /// What it is for.
     pub name: String,
@@ -220,6 +220,53 @@ pub struct KeyForm {
     /// When it ends, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// What it may do, in place of a role.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<String>,
+    /// Namespaces it is limited to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Servers it is limited to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+    /// Who holds it: `user` or `a2a`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<String>,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// What it is for, at length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// What is to be different about a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KeyUpdate {
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The same at length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What it may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// What it may do, in place of a role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+    /// Namespaces it is limited to; none where it is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
+    /// Servers it is limited to; none where it is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<Vec<String>>,
+    /// When it ends, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Whether it opens anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_active: Option<bool>,
 }
 
 /// A key, without its secret.
@@ -229,18 +276,40 @@ pub struct KeyView {
     pub id: String,
     /// What it is for.
     pub name: String,
-    /// What it may do.
+    /// What it may do; none where it has permissions of its own.
     #[serde(default)]
-    pub role: String,
+    pub role: Option<String>,
+    /// What it may do, one by one.
+    #[serde(default)]
+    pub permissions: Vec<String>,
     /// When it was made.
     #[serde(default)]
     pub created_at: Option<String>,
     /// When it ends.
     #[serde(default)]
     pub expires_at: Option<String>,
+    /// When it was used last, as far as that is noted.
+    #[serde(default)]
+    pub last_used_at: Option<String>,
     /// Whether it opens anything.
     #[serde(default)]
     pub is_active: bool,
+    /// Everything else.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// Something that can be permitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PermissionView {
+    /// Its name, `thing:action`.
+    pub name: String,
+    /// What it lets somebody do.
+    #[serde(default)]
+    pub description: String,
+    /// Who has it by their role.
+    #[serde(default)]
+    pub roles: Vec<String>,
     /// Everything else.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -297,6 +366,21 @@ impl Client {
     /// All API keys, without their secrets.
     pub async fn key_list(&self) -> Result<Vec<KeyView>, Error> {
         self.get(&format!("/auth/api-keys?limit={ALL}")).await
+    }
+
+    /// Everything that can be permitted.
+    pub async fn permissions(&self) -> Result<Vec<PermissionView>, Error> {
+        self.get("/api/admin/permissions").await
+    }
+
+    /// One API key.
+    pub async fn key_show(&self, key: &str) -> Result<KeyView, Error> {
+        self.get(&format!("/auth/api-keys/{}", segment(key))).await
+    }
+
+    /// Changes an API key.
+    pub async fn key_update(&self, key: &str, form: &KeyUpdate) -> Result<KeyView, Error> {
+        self.patch(&format!("/auth/api-keys/{}", segment(key)), form).await
     }
 
     /// Ends an API key.

@@ -5,6 +5,7 @@ mod call;
 mod line;
 mod live;
 mod manage;
+mod people;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -21,8 +22,11 @@ pub use self::{
     line::Line,
     live::{ClientSession, ServerProcess},
     manage::{
-        Claim, KeyForm, KeyView, Launch, NewKey, Offered, ServerForm, ServerStatus, ServerView,
-        Status, StoreStatus,
+        Claim, KeyForm, KeyUpdate, KeyView, Launch, NewKey, Offered, PermissionView, ServerForm,
+        ServerStatus, ServerView, Status, StoreStatus,
+    },
+    people::{
+        NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
 };
 
@@ -135,6 +139,7 @@ pub struct Client {
     base: String,
     key: Option<Secret>,
     place: String,
+    organization: Option<String>,
 }
 
 impl Client {
@@ -153,7 +158,8 @@ impl Client {
         }
         let base = parsed.as_str().trim_end_matches('/');
         let base = base.strip_suffix("/mcp").unwrap_or(base).to_owned();
-        Ok(Self { http: built(builder), place: base.clone(), base, key })
+        let (place, organization) = (base.clone(), None);
+        Ok(Self { http: built(builder), place, base, key, organization })
     }
 
     /// Speaks to the gateway behind this unix socket, as the user of this process.
@@ -165,6 +171,7 @@ impl Client {
             base: "http://localhost".to_owned(),
             key: None,
             place: socket.display().to_string(),
+            organization: None,
         }
     }
 
@@ -197,6 +204,15 @@ impl Client {
         self.manage(request.json(body)).await
     }
 
+    async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = self.request(Method::PATCH, path)?;
+        self.manage(request.json(body)).await
+    }
+
     async fn delete(&self, path: &str) -> Result<(), Error> {
         let request = self.request(Method::DELETE, path)?;
         let response = self.send(request).await?;
@@ -213,8 +229,12 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Error> {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        let request = request.timeout(MANAGE_LIMIT);
+        let place = self.organization.as_ref().map(|place| {
+            let sign = if path.contains('?') { '&' } else { '?' };
+            format!("{sign}organization={}", manage::segment(place))
+        });
+        let url = format!("{}{path}{}", self.base, place.unwrap_or_default());
+        let request = self.http.request(method, url).timeout(MANAGE_LIMIT);
         let Some(key) = &self.key else { return Ok(request) };
         let value = format!("Bearer {}", key.expose());
         let mut value = http::HeaderValue::try_from(value).map_err(|_| Error::Key)?;

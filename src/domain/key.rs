@@ -9,7 +9,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{OrganizationId, Role, Secret, Timestamp, UserId};
+use super::{
+    Grant, Limits, OrganizationId, Permission, Permissions, Role, Secret, Timestamp, UserId,
+    organization::yes,
+};
 
 const PREFIX: &str = "thk_live_";
 const ID_LENGTH: usize = 12;
@@ -123,8 +126,27 @@ pub struct ApiKey {
     pub owner: Option<UserId>,
     /// What people call it.
     pub name: String,
-    /// What it may do.
+    /// What it is for, in a person's words.
+    #[serde(default)]
+    pub description: String,
+    /// Who holds it.
+    #[serde(default)]
+    pub key_type: KeyType,
+    /// What it is; what it may do, where no permissions are named.
     pub role: Role,
+    /// What it may do, where that is not what its role says.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// What it is limited to.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether it may reach beyond its organization, as far as its permissions do. Before this was
+    /// written down there was one organization.
+    #[serde(default = "yes")]
+    pub is_superuser: bool,
+    /// The end of its text, so that people can tell it from others.
+    #[serde(default)]
+    pub last_four: String,
     /// HMAC-SHA-256 of the text under the house's pepper.
     pub digest: [u8; 32],
     /// When it was made.
@@ -133,6 +155,81 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// Whether it opens anything now.
     pub is_active: bool,
+    /// When it was changed last; none where it never was.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// What may be done within limits. Whatever concerns the organization as a whole may not.
+    const WITHIN_LIMITS: [Permission; 9] = [
+        Permission::ItemsList,
+        Permission::ToolsCall,
+        Permission::ResourcesRead,
+        Permission::PromptsGet,
+        Permission::ServersRead,
+        Permission::ServersWrite,
+        Permission::NamespacesRead,
+        Permission::SessionsRead,
+        Permission::SessionsWrite,
+    ];
+
+    /// All that it may do by itself, whoever owns it.
+    #[must_use]
+    pub fn permissions(&self) -> Permissions {
+        // A role given by somebody above organizations means all that its word promises.
+        let all = match (self.role, self.is_superuser) {
+            (Role::Admin, true) => Permissions::all(),
+            (role, _) => role.permissions(),
+        };
+        let named = || self.grants.iter().flat_map(|grant| grant.permissions().iter()).collect();
+        let wanted = if self.grants.is_empty() { all } else { named() };
+        let ceiling =
+            if self.is_superuser { Permissions::all() } else { Role::Admin.permissions() };
+        let within = if self.limits.is_none() {
+            Permissions::all()
+        } else {
+            Self::WITHIN_LIMITS.into_iter().collect()
+        };
+        wanted.and(ceiling).and(within)
+    }
+
+    /// How its text begins.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("{PREFIX}{}", self.id)
+    }
+}
+
+/// Who holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyType {
+    /// A person, or a program on a person's behalf.
+    #[default]
+    User,
+    /// A program that speaks to others for itself.
+    A2a,
+}
+
+impl KeyType {
+    /// Its name, as stored and sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::A2a => "a2a",
+        }
+    }
+}
+
+/// When a key was used last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// Which key.
+    pub id: KeyId,
+    /// When.
+    pub last_used_at: Timestamp,
 }
 
 fn random_base62<const N: usize>() -> [u8; N] {
@@ -186,6 +283,35 @@ const fn crc_table() -> [u32; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::NamespaceId;
+
+    fn stored() -> ApiKey {
+        let stored = serde_json::json!({
+            "id": "4fK2mP9sQ1xZ", "organization": OrganizationId::fixed(1), "owner": null,
+            "name": "ci", "role": "admin", "digest": vec![0; 32], "created_at": 5,
+            "expires_at": null, "is_active": true,
+        });
+        serde_json::from_value(stored).expect("readable")
+    }
+
+    #[test]
+    fn a_key_stored_before_there_were_permissions_may_do_what_it_could() {
+        assert_eq!(stored().permissions(), Permissions::all());
+        assert_eq!(stored().key_type, KeyType::User);
+    }
+
+    #[test]
+    fn a_star_ends_at_the_organization_and_at_the_limits() {
+        let grants = Grant::read("*").expect("a grant");
+        let limits = Limits { namespaces: vec![NamespaceId::fixed(2)], servers: Vec::new() };
+
+        let within = ApiKey { grants, is_superuser: false, ..stored() };
+        let limited = ApiKey { limits, ..within.clone() };
+
+        assert_eq!(within.permissions(), Role::Admin.permissions());
+        assert!(limited.permissions().has(Permission::ServersWrite));
+        assert!(!limited.permissions().has(Permission::KeysWrite));
+    }
 
     #[test]
     fn a_new_key_is_read_back() {

@@ -1,6 +1,8 @@
 //! The nouns: pure values and their rules. No clock, no disk, no network.
 
 mod call;
+mod email;
+mod grant;
 mod id;
 mod item;
 mod key;
@@ -14,27 +16,31 @@ mod role;
 mod secret;
 mod server;
 mod session;
+mod sight;
 mod text;
 mod time;
 
 pub use call::{Scope, Target};
+pub use email::{Email, InvalidEmail};
+pub use grant::{Grant, InvalidGrant};
 pub use id::{
     InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId,
     UserId,
 };
 pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
-pub use key::{ApiKey, InvalidKey, KeyId, KeyText};
+pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
 pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
-pub use organization::{Namespace, Organization};
+pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
 pub use page::{Cursor, InvalidCursor};
 pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
-pub use role::{Permission, Role, UnknownRole};
+pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map};
 pub use server::{
     Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
 };
 pub use session::SessionRecord;
+pub use sight::{Limits, Sight};
 pub use text::is_hidden;
 pub use time::{Clock, FixedClock, SystemClock, Timestamp};

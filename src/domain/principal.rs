@@ -1,10 +1,13 @@
 //! Who somebody is: people, programs, and the one who did it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyId, OrganizationId, Role, Timestamp, UserId};
+use super::{
+    Email, KeyId, Limits, OrganizationId, Permission, Permissions, Role, Sight, Timestamp, UserId,
+    organization::yes,
+};
 
 /// A person with an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,14 +18,38 @@ pub struct User {
     pub organization: OrganizationId,
     /// What they sign in with.
     pub username: String,
+    /// Where they are written to, and what they may sign in with too.
+    #[serde(default)]
+    pub email: Option<Email>,
+    /// What people call them.
+    #[serde(default)]
+    pub name: String,
     /// What they may do.
     pub role: Role,
+    /// Whether they stand above organizations. Before this was written down there was one account,
+    /// that of whoever claimed the house.
+    #[serde(default = "yes")]
+    pub is_superuser: bool,
     /// The argon2id hash of their password, as a PHC string.
     pub password_hash: String,
     /// Whether they may sign in.
     pub is_active: bool,
+    /// Whether their address was proved to be theirs.
+    #[serde(default)]
+    pub email_verified: bool,
     /// When the account was made.
     pub created_at: Timestamp,
+    /// When it was changed last; none where it never was.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+}
+
+impl User {
+    /// All that they may do.
+    #[must_use]
+    pub const fn permissions(&self) -> Permissions {
+        if self.is_superuser { Permissions::all() } else { self.role.permissions() }
+    }
 }
 
 /// What kind of caller stands at the door.
@@ -57,8 +84,28 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// Where they belong.
     pub organization: OrganizationId,
-    /// What they may do.
+    /// What they are.
     pub role: Role,
+    /// What they may do.
+    pub permissions: Permissions,
+    /// What their key is limited to, where it is.
+    pub limits: Option<Arc<Limits>>,
+    /// The person behind it, where there is one with an account.
+    pub person: Option<UserId>,
+}
+
+impl Principal {
+    /// Whether they may do this.
+    #[must_use]
+    pub const fn may(&self, permission: Permission) -> bool {
+        self.permissions.has(permission)
+    }
+
+    /// How far they see.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        Sight { organization: self.organization, limits: self.limits.clone() }
+    }
 }
 
 /// Who made a change: the name that stands in the audit line.
@@ -95,5 +142,22 @@ impl From<&Principal> for Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_claimed_the_house_before_stands_above_organizations() {
+        let stored = serde_json::json!({
+            "id": UserId::fixed(7), "organization": OrganizationId::fixed(1), "username": "ana",
+            "role": "admin", "password_hash": "$argon2id$", "is_active": true, "created_at": 5,
+        });
+
+        let user: User = serde_json::from_value(stored).expect("readable");
+
+        assert!(user.is_superuser && user.permissions() == Permissions::all());
     }
 }

@@ -44,17 +44,38 @@ impl Role {
         match permission {
             Permission::ItemsList | Permission::ResourcesRead | Permission::PromptsGet => true,
             Permission::ToolsCall => !matches!(self, Self::Viewer),
-            Permission::ServersRead => !matches!(self, Self::ApiUser),
+            Permission::ServersRead | Permission::NamespacesRead => !matches!(self, Self::ApiUser),
             Permission::ServersWrite
             | Permission::KeysRead
             | Permission::KeysWrite
-            | Permission::MetricsRead
             | Permission::SessionsRead
             | Permission::SessionsWrite
             | Permission::SessionsManage
+            | Permission::UsersRead
+            | Permission::UsersWrite
+            | Permission::NamespacesWrite
+            | Permission::OrganizationsRead => matches!(self, Self::Admin),
+            // These reach beyond an organization, and so does no role.
+            Permission::MetricsRead
             | Permission::StdioExecute
-            | Permission::SystemManage => matches!(self, Self::Admin),
+            | Permission::SystemManage
+            | Permission::OrganizationsManage => false,
         }
+    }
+
+    /// All that the role may do.
+    #[must_use]
+    pub const fn permissions(self) -> Permissions {
+        let mut all = Permissions::NONE;
+        let mut index = 0;
+        while index < Permission::ALL.len() {
+            let permission = Permission::ALL[index];
+            if self.permits(permission) {
+                all = all.with(permission);
+            }
+            index += 1;
+        }
+        all
     }
 }
 
@@ -100,13 +121,80 @@ pub enum Permission {
     SessionsWrite,
     /// Say something in all sessions of the organization.
     SessionsManage,
-    /// Run a program of the operator's list.
+    /// Run a program on the gateway's machine.
     StdioExecute,
     /// Claim the house and read its settings.
     SystemManage,
+    /// See the accounts of people.
+    UsersRead,
+    /// Make, change and delete accounts of people.
+    UsersWrite,
+    /// See namespaces.
+    NamespacesRead,
+    /// Make, change and delete namespaces.
+    NamespacesWrite,
+    /// See the organization, its plan and its limits.
+    OrganizationsRead,
+    /// Stand above organizations: make, change and delete them, and work in each.
+    OrganizationsManage,
 }
 
 impl Permission {
+    /// Every permission.
+    pub const ALL: [Self; 20] = [
+        Self::ItemsList,
+        Self::ToolsCall,
+        Self::ResourcesRead,
+        Self::PromptsGet,
+        Self::ServersRead,
+        Self::ServersWrite,
+        Self::KeysRead,
+        Self::KeysWrite,
+        Self::MetricsRead,
+        Self::SessionsRead,
+        Self::SessionsWrite,
+        Self::SessionsManage,
+        Self::StdioExecute,
+        Self::SystemManage,
+        Self::UsersRead,
+        Self::UsersWrite,
+        Self::NamespacesRead,
+        Self::NamespacesWrite,
+        Self::OrganizationsRead,
+        Self::OrganizationsManage,
+    ];
+
+    /// What it lets somebody do, in words for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::ItemsList => "see the lists of tools, resources and prompts",
+            Self::ToolsCall => "call tools",
+            Self::ResourcesRead => "read resources",
+            Self::PromptsGet => "get prompts, and complete their arguments",
+            Self::ServersRead => "see servers and how they are",
+            Self::ServersWrite => {
+                "register, change and retire servers, and see how they are reached"
+            }
+            Self::KeysRead => "see API keys, without their text",
+            Self::KeysWrite => "make, change and revoke API keys",
+            Self::MetricsRead => "read the metrics of the whole gateway",
+            Self::SessionsRead => "see the sessions of others",
+            Self::SessionsWrite => "say something in a session of somebody else's, and end it",
+            Self::SessionsManage => "say something in all sessions of the organization",
+            Self::StdioExecute => {
+                "run programs on the gateway's machine: servers that are programs, and those the operator lists"
+            }
+            Self::SystemManage => "manage the gateway itself",
+            Self::UsersRead => "see the accounts of people",
+            Self::UsersWrite => "make, change and delete accounts of people",
+            Self::NamespacesRead => "see namespaces",
+            Self::NamespacesWrite => "make, change and delete namespaces",
+            Self::OrganizationsRead => "see the organization, its plan and its limits",
+            Self::OrganizationsManage => "make, change and delete organizations, and work in each",
+        }
+    }
+
     /// The permission as `thing:action`, for people and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -125,6 +213,12 @@ impl Permission {
             Self::SessionsManage => "sessions:manage",
             Self::StdioExecute => "stdio:execute",
             Self::SystemManage => "system:manage",
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
+            Self::NamespacesRead => "namespaces:read",
+            Self::NamespacesWrite => "namespaces:write",
+            Self::OrganizationsRead => "organizations:read",
+            Self::OrganizationsManage => "organizations:manage",
         }
     }
 }
@@ -132,6 +226,68 @@ impl Permission {
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A set of permissions: one bit each, so that asking for one costs one instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Permissions(u64);
+
+impl Permissions {
+    /// Nothing at all.
+    pub const NONE: Self = Self(0);
+
+    /// Everything.
+    #[must_use]
+    pub const fn all() -> Self {
+        let mut all = Self::NONE;
+        let mut index = 0;
+        while index < Permission::ALL.len() {
+            all = all.with(Permission::ALL[index]);
+            index += 1;
+        }
+        all
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub const fn with(self, permission: Permission) -> Self {
+        Self(self.0 | 1 << permission as u64)
+    }
+
+    /// Whether one is among them.
+    #[must_use]
+    pub const fn has(self, permission: Permission) -> bool {
+        self.0 & 1 << permission as u64 != 0
+    }
+
+    /// What both have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether all of the others are among them.
+    #[must_use]
+    pub const fn include(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(move |permission| self.has(*permission))
+    }
+
+    /// Their names.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        self.iter().map(Permission::as_str).collect()
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        permissions.into_iter().fold(Self::NONE, Self::with)
     }
 }
 
@@ -144,6 +300,42 @@ mod tests {
         assert!(Role::Viewer.permits(Permission::ItemsList));
         assert!(!Role::Viewer.permits(Permission::ToolsCall));
         assert!(!Role::User.permits(Permission::ServersWrite));
+    }
+
+    #[test]
+    fn no_role_reaches_beyond_its_organization() {
+        for above in [
+            Permission::OrganizationsManage,
+            Permission::SystemManage,
+            Permission::StdioExecute,
+            Permission::MetricsRead,
+        ] {
+            assert!(Role::ALL.into_iter().all(|role| !role.permits(above)), "{above}");
+        }
+    }
+
+    #[test]
+    fn every_permission_has_a_bit_a_name_and_words_of_its_own() {
+        use std::collections::BTreeSet;
+
+        let names: BTreeSet<_> = Permission::ALL.iter().map(|it| it.as_str()).collect();
+        let words: BTreeSet<_> = Permission::ALL.iter().map(|it| it.words()).collect();
+
+        assert_eq!((names.len(), words.len()), (Permission::ALL.len(), Permission::ALL.len()));
+        assert_eq!(Permissions::all().iter().count(), Permission::ALL.len());
+        assert_eq!(Permissions::all().0.count_ones() as usize, Permission::ALL.len());
+    }
+
+    #[test]
+    fn a_set_has_what_was_put_in_and_nothing_else() {
+        let viewer = Role::Viewer.permissions();
+
+        assert!(viewer.has(Permission::ItemsList) && !viewer.has(Permission::ToolsCall));
+        assert!(
+            Role::User.permissions().include(viewer) && !viewer.include(Role::User.permissions())
+        );
+        assert_eq!(Role::User.permissions().and(viewer), viewer);
+        assert_eq!(viewer.iter().collect::<Permissions>(), viewer);
     }
 
     #[test]

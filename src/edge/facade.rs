@@ -192,7 +192,7 @@ impl Rest<'_> {
                 info["instance_id"] = instance.id.to_string().into();
                 info["transport"] = self.inside.pipeline.transport(instance).into();
                 // URLs and command lines may hold what is not meant for everybody.
-                if answered.caller.role.permits(Permission::ServersWrite) {
+                if answered.caller.may(Permission::ServersWrite) {
                     let name = match instance.endpoint {
                         Endpoint::Http { .. } => "endpoint",
                         Endpoint::Stdio { .. } => "command",

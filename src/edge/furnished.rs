@@ -24,6 +24,12 @@ pub(super) fn furnished(
     let data = folder.path().join("data");
     let store = Store::create(&data, &store::Settings::default(), clock.clone());
     let store = store.expect("a store");
+    let furnishing = store.clone();
+    let written = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(access::furnish(&furnishing))
+    });
+    written.join().expect("no panic").expect("furnished");
     let (metrics, observe) = (Metrics::new(), observe::Settings::default());
     let log = observe::Log::new(observe.queue_bytes);
     let journal = Journal::new(&observe, log, metrics.clone(), clock.clone());

@@ -80,6 +80,7 @@ fn rpc_status(problem: &Problem) -> StatusCode {
             | Kind::Forbidden
             | Kind::TooLarge
             | Kind::Limited
+            | Kind::Quota
             | Kind::Internal,
             _,
         ) => telling,

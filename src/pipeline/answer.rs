@@ -20,8 +20,8 @@ impl Pipeline {
         call: &Call,
     ) -> Result<Body, Problem> {
         if let Some(item) = item {
-            let organization = permit.caller().principal().organization;
-            let result = self.catalog.call_own(organization, item, call);
+            let sight = permit.caller().principal().sight();
+            let result = self.catalog.call_own(&sight, item, call);
             return Ok(Body::Made { result, fits_all: true });
         }
         let kind = match call.method() {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Permit,
     catalog::View,
-    domain::{InstanceId, ItemKind, Server, ServerId, SessionId, Target},
+    domain::{InstanceId, ItemKind, Principal, Server, ServerId, SessionId, Target},
     pipeline::{Body, Pipeline, forward::owner_of, not_found, relay::NOTICES},
     problem::{Kind, Problem},
     upstream::{ByOwner, News, Wanted},
@@ -41,6 +41,8 @@ pub(super) struct Listeners {
 /// Somebody who listens at an endpoint.
 struct Listener {
     view: View,
+    /// Who it is, as they were when they began.
+    principal: Principal,
     /// Whose conversations with servers it belongs to.
     owner: Arc<str>,
     /// Whether it hears log messages that are about none of its calls.
@@ -157,6 +159,7 @@ impl Pipeline {
         let kinds = filter.kinds();
         let listener = Listener {
             view,
+            principal: permit.caller().principal().clone(),
             owner: owner_of(permit, call),
             // In today's revision they belong to a call.
             hears_logs: call.client.revision.era() == Era::Legacy,
@@ -286,9 +289,14 @@ impl Pipeline {
         });
     }
 
-    /// Tells each listener what concerns it. Who does not keep up listens no more.
+    /// Tells each listener what concerns it. Who does not keep up listens no more, nor who may not
+    /// do any more what they could.
     fn tell(&self, mut concerns: impl FnMut(&mut Listener) -> Option<Vec<Notice>>) {
         self.listeners.by_id.lock().retain(|_, listener| {
+            // What they may hear of was settled when they began to listen.
+            if !self.access.is_still(&listener.principal) {
+                return false;
+            }
             let notices = concerns(listener).unwrap_or_default();
             notices.into_iter().all(|notice| listener.sender.try_send(notice.into()).is_ok())
         });
@@ -300,7 +308,7 @@ impl Pipeline {
         let mut wanted: HashMap<InstanceId, (Wanted, ByOwner)> = HashMap::new();
         let by_id = self.listeners.by_id.lock();
         for listener in by_id.values() {
-            let servers = directory.in_scope(listener.view.organization, &listener.view.scope);
+            let servers = directory.in_scope(&listener.view.sight, &listener.view.scope);
             if !listener.kinds.is_empty() {
                 for server in servers.unwrap_or_default() {
                     wanted.entry(server.instances[0].id).or_default().0.lists = true;

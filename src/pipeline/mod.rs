@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{Access, Credential, Leash, Reach},
     catalog::{self, Catalog},
-    domain::{Instance, ItemKind, Principal, PrincipalKind, Scope, Server, SessionId, Target},
+    domain::{
+        Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
+        Target,
+    },
     observe::{Journal, Line, Outcome},
     pipeline::{
         forward::{Forwarded, Road, Start},
@@ -205,6 +208,11 @@ impl Pipeline {
         prepared.map_err(crate::access::Error::into_problem)
     }
 
+    /// Sessions that an organization may have open at the same time.
+    pub(crate) fn max_sessions(&self, organization: OrganizationId) -> usize {
+        self.access.max_sessions(organization)
+    }
+
     /// Keeps calls that wait and clients that listen, until `stop`.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.sweep(stop.clone()), self.relay_news(stop));
@@ -283,7 +291,7 @@ impl Pipeline {
         match (target, &call.scope) {
             (Target::Item { server, .. }, _) => Some(server.clone()),
             (Target::House { .. }, Scope::Server(name)) => {
-                self.registry.directory().find(caller.organization, name).cloned()
+                self.registry.directory().find(&caller.sight(), name).cloned()
             }
             (Target::House { .. }, _) => None,
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::domain::{
-    Namespace, NamespaceId, OrganizationId, Prefixing, Scope, Server, ServerId, Slug, State,
+    Namespace, NamespaceId, OrganizationId, Prefixing, Scope, Server, ServerId, Sight, Slug, State,
 };
 
 /// The name of the built-in server. It is in no directory and in every scope but other servers'.
@@ -21,17 +21,19 @@ impl Directory {
     /// The name of the gateway's own server.
     pub(crate) const BUILT_IN: &str = BUILT_IN;
 
-    pub(super) fn new(servers: Vec<Server>, namespaces: Vec<Namespace>, prefix: Prefixing) -> Self {
+    pub(super) fn new(
+        servers: Vec<Server>,
+        mut namespaces: Vec<Namespace>,
+        prefix: Prefixing,
+    ) -> Self {
+        namespaces.sort_by(|a, b| a.slug.cmp(&b.slug));
         let keyed = |server: Server| ((server.organization, server.name.clone()), Arc::new(server));
         Self { servers: servers.into_iter().map(keyed).collect(), namespaces, prefix }
     }
 
-    /// Every server of an organization, by name.
-    pub(crate) fn servers(
-        &self,
-        organization: OrganizationId,
-    ) -> impl Iterator<Item = &Arc<Server>> {
-        self.servers.values().filter(move |server| server.organization == organization)
+    /// Every server that lies in somebody's sight, by name.
+    pub(crate) fn servers(&self, sight: &Sight) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers.values().filter(|server| sight.shows(server))
     }
 
     /// Every server of the house.
@@ -44,48 +46,64 @@ impl Directory {
         self.all().any(|known| known.id == *server)
     }
 
-    /// A server by its name or its id.
-    pub(crate) fn find(&self, organization: OrganizationId, name: &str) -> Option<&Arc<Server>> {
+    /// A server by its name or its id, where it lies in somebody's sight.
+    pub(crate) fn find(&self, sight: &Sight, name: &str) -> Option<&Arc<Server>> {
         if let Ok(slug) = name.parse::<Slug>()
-            && let Some(server) = self.servers.get(&(organization, slug))
+            && let Some(server) = self.servers.get(&(sight.organization, slug))
         {
-            return Some(server);
+            return Some(server).filter(|server| sight.shows(server));
         }
         let id: ServerId = name.parse().ok()?;
-        self.servers(organization).find(|server| server.id == id)
+        self.servers(sight).find(|server| server.id == id)
     }
 
     /// The servers that take calls through an endpoint, by name. None where there is no such
     /// endpoint.
-    pub(crate) fn in_scope(
-        &self,
-        organization: OrganizationId,
-        scope: &Scope,
-    ) -> Option<Vec<Arc<Server>>> {
-        let active = |server: &&Arc<Server>| server.state == State::Active;
+    pub(crate) fn in_scope(&self, sight: &Sight, scope: &Scope) -> Option<Vec<Arc<Server>>> {
+        let active = |server: &&Arc<Server>| {
+            server.state == State::Active && self.is_active(server.namespace)
+        };
         match scope {
-            Scope::Everything => Some(self.servers(organization).filter(active).cloned().collect()),
+            Scope::Everything => Some(self.servers(sight).filter(active).cloned().collect()),
             Scope::Namespace(slug) => {
-                let namespace = self.namespace(organization, slug)?.id;
-                let inside = |server: &&Arc<Server>| server.namespace == namespace;
-                let servers = self.servers(organization).filter(active).filter(inside);
+                let namespace = self.namespace(sight, slug.as_str())?;
+                if !namespace.is_active {
+                    return None;
+                }
+                let inside = |server: &&Arc<Server>| server.namespace == namespace.id;
+                let servers = self.servers(sight).filter(active).filter(inside);
                 Some(servers.cloned().collect())
             }
             Scope::Server(name) => {
-                let server = self.find(organization, name).filter(active)?;
+                let server = self.find(sight, name).filter(active)?;
                 Some(vec![server.clone()])
             }
         }
     }
 
-    /// A namespace by its name.
-    pub(crate) fn namespace(
-        &self,
-        organization: OrganizationId,
-        slug: &Slug,
-    ) -> Option<&Namespace> {
-        let of = |namespace: &&Namespace| namespace.organization == organization;
-        self.namespaces.iter().filter(of).find(|namespace| namespace.slug == *slug)
+    /// Every namespace that lies in somebody's sight, by name.
+    pub(crate) fn namespaces(&self, sight: &Sight) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.iter().filter(|namespace| self.shows(sight, namespace))
+    }
+
+    /// A namespace by its name or its id, where it lies in somebody's sight.
+    pub(crate) fn namespace(&self, sight: &Sight, name: &str) -> Option<&Namespace> {
+        let id: Option<NamespaceId> = name.parse().ok();
+        let is_meant = |it: &&Namespace| it.slug.as_str() == name || Some(it.id) == id;
+        self.namespaces(sight).find(is_meant)
+    }
+
+    /// Whoever is limited to single servers sees the namespaces that these are in.
+    fn shows(&self, sight: &Sight, namespace: &Namespace) -> bool {
+        let has_shown = || self.servers(sight).any(|server| server.namespace == namespace.id);
+        namespace.organization == sight.organization
+            && sight.may_show(namespace.id)
+            && (!sight.names_servers() || has_shown())
+    }
+
+    fn is_active(&self, namespace: NamespaceId) -> bool {
+        let found = self.namespaces.iter().find(|it| it.id == namespace);
+        found.is_none_or(|namespace| namespace.is_active)
     }
 
     /// The name of a namespace.
@@ -98,5 +116,101 @@ impl Directory {
         let namespace = self.namespaces.iter().find(|namespace| namespace.id == server.namespace);
         let default = || namespace.and_then(|namespace| namespace.prefixing).unwrap_or(self.prefix);
         server.prefixing.unwrap_or_else(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Limits, Timestamp};
+
+    const HERE: OrganizationId = OrganizationId::fixed(1);
+    const THERE: OrganizationId = OrganizationId::fixed(2);
+
+    fn namespace(number: u128, organization: OrganizationId, slug: &str) -> Namespace {
+        let slug = slug.parse().expect("a slug");
+        Namespace::new(NamespaceId::fixed(number), organization, slug, Timestamp::from_ms(0))
+    }
+
+    fn server(number: u128, namespace: &Namespace, name: &str) -> Server {
+        Server {
+            id: ServerId::fixed(number),
+            organization: namespace.organization,
+            namespace: namespace.id,
+            name: name.parse().expect("a slug"),
+            description: String::new(),
+            state: State::Active,
+            prefixing: None,
+            timeout_seconds: None,
+            instances: Vec::new(),
+            created_at: Timestamp::from_ms(0),
+            updated_at: Timestamp::from_ms(0),
+        }
+    }
+
+    fn directory() -> Directory {
+        let (a, b) = (namespace(1, HERE, "a"), namespace(2, HERE, "b"));
+        let (c, off) = (namespace(3, THERE, "a"), namespace(4, HERE, "off"));
+        let servers = vec![
+            server(11, &a, "one"),
+            server(12, &a, "two"),
+            server(13, &b, "three"),
+            server(14, &c, "one"),
+            server(15, &off, "asleep"),
+        ];
+        let off = Namespace { is_active: false, ..off };
+        Directory::new(servers, vec![a, b, c, off], Prefixing::Always)
+    }
+
+    fn limited(namespaces: &[u128], servers: &[u128]) -> Sight {
+        let limits = Limits {
+            namespaces: namespaces.iter().map(|it| NamespaceId::fixed(*it)).collect(),
+            servers: servers.iter().map(|it| ServerId::fixed(*it)).collect(),
+        };
+        Sight { organization: HERE, limits: Some(limits.into()) }
+    }
+
+    fn seen(sight: &Sight) -> (Vec<u128>, String) {
+        let directory = directory();
+        let known = |server: &Arc<Server>| (11..=15).find(|it| ServerId::fixed(*it) == server.id);
+        let servers = directory.servers(sight).filter_map(known).collect();
+        let namespaces: Vec<&str> =
+            directory.namespaces(sight).map(|namespace| namespace.slug.as_str()).collect();
+        (servers, namespaces.join(" "))
+    }
+
+    #[test]
+    fn what_lies_out_of_sight_is_not_there() {
+        assert_eq!(seen(&Sight::whole(THERE)), (vec![14], "a".into()));
+        assert_eq!(seen(&limited(&[1], &[])), (vec![11, 12], "a".into()));
+        assert_eq!(seen(&limited(&[], &[13])), (vec![13], "b".into()));
+        assert_eq!(seen(&limited(&[1], &[11, 13])), (vec![11], "a".into()));
+        assert_eq!(seen(&limited(&[9], &[])), (vec![], String::new()));
+    }
+
+    #[test]
+    fn names_and_ids_of_others_find_nothing() {
+        let directory = directory();
+        let (mine, other) = (ServerId::fixed(11), ServerId::fixed(14));
+        let find = |sight: &Sight, name: &str| directory.find(sight, name).map(|found| found.id);
+
+        assert_eq!(find(&Sight::whole(HERE), "one"), Some(mine));
+        assert_eq!(find(&Sight::whole(THERE), "one"), Some(other));
+        assert_eq!(find(&Sight::whole(HERE), &other.to_string()), None);
+        assert_eq!(find(&limited(&[2], &[]), "one"), None);
+        assert_eq!(find(&limited(&[2], &[]), &mine.to_string()), None);
+    }
+
+    #[test]
+    fn a_namespace_that_is_off_offers_nothing() {
+        let (directory, sight) = (directory(), Sight::whole(HERE));
+        let names = |scope: &Scope| {
+            let found = directory.in_scope(&sight, scope)?;
+            Some(found.iter().map(|server| server.name.to_string()).collect::<Vec<_>>())
+        };
+
+        let off = Scope::Namespace("off".parse().expect("a slug"));
+        assert_eq!(names(&Scope::Everything).expect("there").len(), 3);
+        assert_eq!((names(&off), names(&Scope::Server("asleep".into()))), (None, None));
     }
 }

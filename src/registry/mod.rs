@@ -2,6 +2,7 @@
 
 mod directory;
 mod health;
+mod namespace;
 mod server;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access,
     domain::{Clock, InvalidName, InvalidUrl, Prefixing, Server},
     observe::Metrics,
     problem::{Classify, Kind, chain},
@@ -22,6 +24,7 @@ use crate::{
 };
 
 pub(crate) use directory::Directory;
+pub(crate) use namespace::{Contents, NamespaceChange, NewNamespace};
 pub(crate) use server::Form;
 
 /// What may be registered.
@@ -30,6 +33,8 @@ pub(crate) use server::Form;
 pub(crate) struct Settings {
     /// Servers there may be at most.
     pub(crate) max_servers: usize,
+    /// Namespaces of one organization.
+    pub(crate) max_namespaces: usize,
     /// How names are qualified where neither server nor namespace says: `always`, `conflict` or
     /// `never`.
     pub(crate) prefix: Prefixing,
@@ -37,7 +42,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_servers: 1_000, prefix: Prefixing::Always }
+        Self { max_servers: 1_000, max_namespaces: 1_000, prefix: Prefixing::Always }
     }
 }
 
@@ -98,7 +103,7 @@ impl Registry {
     pub(crate) async fn follow(&self, stop: CancellationToken) {
         let mut changes = self.0.store.changes();
         while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-            if let Err(error) = self.catch_up().await {
+            if let Err(error) = self.settle().await {
                 tracing::warn!(error = chain(&error), "the servers cannot be read again");
             }
         }
@@ -106,7 +111,7 @@ impl Registry {
 
     /// Reads what is registered, and lets go of what is not any more: its processes have ended
     /// when this returns, and are told to end even where nobody waits for that.
-    async fn catch_up(&self) -> Result<(), Error> {
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
         let departed = self.reload()?;
         for server in &departed {
             self.forget_health(server);
@@ -168,6 +173,30 @@ pub(crate) enum Error {
         /// Why.
         reason: String,
     },
+    /// As many servers as the organization may have.
+    #[error("there are {0} servers already, which is the limit of this organization")]
+    QuotaExceeded(u32),
+    /// No such namespace.
+    #[error("there is no namespace {0:?}")]
+    NoSuchNamespace(String),
+    /// A namespace's name that is taken.
+    #[error("there is a namespace {0:?} already")]
+    NamespaceTaken(String),
+    /// A namespace that holds servers.
+    #[error("there are servers in it, {0}; retire them first, or delete it with force")]
+    NotEmpty(usize),
+    /// The namespace of all that say none.
+    #[error("the default namespace stays: servers that name none stand in it")]
+    DefaultNamespace,
+    /// As many namespaces as there may be.
+    #[error("there are {0} namespaces already, which is the limit registry.max_namespaces")]
+    TooManyNamespaces(usize),
+    /// A program that the caller may not have run.
+    #[error("a server that is a program runs on the gateway's machine: {0}")]
+    Program(#[from] access::Error),
+    /// A key that is limited to other places.
+    #[error("this key is limited to other namespaces or servers")]
+    Limited,
     /// As many servers as there may be.
     #[error("there are {0} servers already, which is the limit registry.max_servers")]
     TooMany(usize),
@@ -176,13 +205,27 @@ pub(crate) enum Error {
     Store(#[from] store::Error),
 }
 
+impl Error {
+    /// No such namespace, as far as the caller may know.
+    pub(crate) fn no_such_namespace(name: &str) -> Self {
+        Self::NoSuchNamespace(name.chars().take(80).collect())
+    }
+}
+
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoSuchServer(_) => Kind::NotFound,
-            Self::Taken(_) | Self::BuiltIn(_) => Kind::Conflict,
+            Self::NoSuchServer(_) | Self::NoSuchNamespace(_) => Kind::NotFound,
+            Self::Taken(_)
+            | Self::BuiltIn(_)
+            | Self::NamespaceTaken(_)
+            | Self::NotEmpty(_)
+            | Self::DefaultNamespace => Kind::Conflict,
+            Self::Program(error) => error.kind(),
+            Self::Limited => Kind::Forbidden,
+            Self::QuotaExceeded(_) => Kind::Quota,
             Self::Name { .. } | Self::Url { .. } | Self::Form { .. } => Kind::Invalid,
-            Self::TooMany(_) => Kind::Limited,
+            Self::TooMany(_) | Self::TooManyNamespaces(_) => Kind::Limited,
             Self::Store(error) => error.kind(),
         }
     }

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use serde::Deserialize;
 
 use crate::{
+    access::Caller,
     domain::{
-        Actor, Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OrganizationId,
-        Prefixing, Secret, Server, ServerId, Slug, State, Timestamp, Transport,
+        Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OrganizationId,
+        Permission, Prefixing, Secret, Server, ServerId, Sight, Slug, State, Timestamp, Transport,
     },
-    registry::{Directory, Error, Registry},
+    registry::{Directory, Error, Registry, Settings, namespace},
+    store::Draft,
     upstream,
 };
 
@@ -67,92 +69,94 @@ enum Command {
 
 impl Registry {
     /// Registers a server.
-    pub(crate) async fn register(
-        &self,
-        actor: &Actor,
-        organization: OrganizationId,
-        form: Form,
-        namespace: NamespaceId,
-    ) -> Result<Arc<Server>, Error> {
+    pub(crate) async fn register(&self, caller: &Caller, form: Form) -> Result<Arc<Server>, Error> {
+        let sight = caller.principal().sight();
+        if sight.names_servers() {
+            return Err(Error::Limited);
+        }
         let wanted = form.namespace.as_deref().map(|name| slug("namespace", name)).transpose()?;
-        let server = form.check(organization, namespace, self.0.clock.now())?;
-        let limit = self.0.settings.max_servers;
+        let wanted = wanted.unwrap_or_else(Namespace::default_slug);
+        let server = form.check(sight.organization, self.0.clock.now())?;
+        let is_program = |it: &Instance| matches!(it.endpoint, Endpoint::Stdio { .. });
+        if server.instances.iter().any(is_program) {
+            caller.may(Permission::StdioExecute)?;
+        }
         let name = server.name.clone();
-        self.0
+        let (seen, settings) = (sight.clone(), self.0.settings.clone());
+        let actor = caller.actor();
+        let written = self
+            .0
             .store
-            .write(actor, move |change| {
-                let servers = change.servers()?;
-                if servers.len() >= limit {
-                    return Err(Error::TooMany(limit));
-                }
-                let is_taken = |other: &Server| {
-                    other.organization == organization && other.name == server.name
-                };
-                if servers.iter().any(is_taken) {
-                    return Err(Error::Taken(server.name.to_string()));
-                }
-                let mut server = server;
-                if let Some(slug) = wanted {
-                    let known = change.namespaces()?.into_iter().find(|namespace| {
-                        namespace.organization == organization && namespace.slug == slug
-                    });
-                    let namespace = match known {
-                        Some(namespace) => namespace,
-                        None => new_namespace(organization, slug, server.created_at),
-                    };
-                    change.put_namespace(&namespace)?;
-                    server.namespace = namespace.id;
-                }
-                change.put_server(&server)?;
-                Ok(())
-            })
-            .await?;
-        self.catch_up().await?;
+            .write(&actor, move |change| enter(change, server, wanted, &seen, &settings));
+        written.await?;
+        self.settle().await?;
         let directory = self.directory();
-        let server = directory.find(organization, name.as_str());
+        let server = directory.find(&sight, name.as_str());
         server.cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
     }
 
     /// Retires a server: it is asked no more, and its children end.
-    pub(crate) async fn retire(
-        &self,
-        actor: &Actor,
-        organization: OrganizationId,
-        name: &str,
-    ) -> Result<(), Error> {
+    pub(crate) async fn retire(&self, caller: &Caller, name: &str) -> Result<(), Error> {
         if name == Directory::BUILT_IN {
             return Err(Error::BuiltIn(name.to_owned()));
         }
         let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
-        let server = self.directory().find(organization, name).cloned().ok_or_else(unknown)?;
-        let id = server.id;
+        let sight = caller.principal().sight();
+        let id = self.directory().find(&sight, name).ok_or_else(unknown)?.id;
         let missing = unknown();
         self.0
             .store
-            .write(actor, move |change| {
-                if change.server(&id)?.is_none() {
+            .write(&caller.actor(), move |change| {
+                if change.remove_server(&id)?.is_none() {
                     return Err(missing);
                 }
-                change.remove_server(&id)?;
                 Ok(())
             })
             .await?;
-        self.catch_up().await
+        self.settle().await
     }
 }
 
-fn new_namespace(organization: OrganizationId, slug: Slug, created_at: Timestamp) -> Namespace {
-    Namespace { id: NamespaceId::fresh(), organization, slug, prefixing: None, created_at }
+/// Enters a server into its namespace, which is made where there is none of that name.
+fn enter(
+    change: &mut Draft<'_>,
+    server: Server,
+    wanted: Slug,
+    sight: &Sight,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let servers = change.servers()?;
+    if servers.len() >= settings.max_servers {
+        return Err(Error::TooMany(settings.max_servers));
+    }
+    let mine = || servers.iter().filter(|other| other.organization == server.organization);
+    if mine().any(|other| other.name == server.name) {
+        return Err(Error::Taken(server.name.to_string()));
+    }
+    let quotas = change.organization(&server.organization)?.map(|found| found.quotas);
+    let quota = quotas.map_or(0, |quotas| quotas.max_servers);
+    if mine().count() >= quota as usize {
+        return Err(Error::QuotaExceeded(quota));
+    }
+    let known = namespace::find(change, server.organization, wanted.as_str())?;
+    let namespace = if let Some(known) = known {
+        known.id
+    } else {
+        let id = NamespaceId::fresh();
+        let made = Namespace::new(id, server.organization, wanted, server.created_at);
+        namespace::enter(change, &made, settings.max_namespaces)?;
+        id
+    };
+    if !sight.may_show(namespace) {
+        return Err(Error::Limited);
+    }
+    change.put_server(&Server { namespace, ..server })?;
+    Ok(())
 }
 
 impl Form {
     /// The server the form describes, or the first thing wrong with it.
-    fn check(
-        self,
-        organization: OrganizationId,
-        namespace: NamespaceId,
-        now: Timestamp,
-    ) -> Result<Server, Error> {
+    fn check(self, organization: OrganizationId, now: Timestamp) -> Result<Server, Error> {
         let name = slug("name", &self.name)?;
         if name.as_str() == Directory::BUILT_IN {
             return Err(Error::BuiltIn(name.to_string()));
@@ -171,7 +175,8 @@ impl Form {
         Ok(Server {
             id: ServerId::fresh(),
             organization,
-            namespace,
+            // It is entered into one later.
+            namespace: NamespaceId::fixed(0),
             name,
             description,
             state: State::Active,
@@ -323,7 +328,7 @@ mod tests {
 
     fn check(form: serde_json::Value) -> Result<Server, Error> {
         let form: Form = serde_json::from_value(form).expect("a form");
-        form.check(OrganizationId::fixed(1), NamespaceId::fixed(2), Timestamp::from_ms(0))
+        form.check(OrganizationId::fixed(1), Timestamp::from_ms(0))
     }
 
     fn location(form: serde_json::Value) -> String {

@@ -68,11 +68,8 @@ mod tests {
     #[test]
     fn a_record_opens_under_its_own_key_and_table_only() {
         let seal = Seal::new(&Zeroizing::new([1; 32]));
-        let value = Organization {
-            id: OrganizationId::fixed(1),
-            slug: "default".parse().expect("a slug"),
-            created_at: Timestamp::from_ms(5),
-        };
+        let slug = "default".parse().expect("a slug");
+        let value = Organization::new(OrganizationId::fixed(1), slug, Timestamp::from_ms(5));
         let (table, key) = (Organization::TABLE, value.key());
         let body = encode(&value).expect("storable");
 

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, Login, LoginId, Namespace, Noun,
-    Organization, SecondFactor, Server, ServerId, SessionId, SessionRecord, SigningKey, Timestamp,
-    User, UserId,
+    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Login, LoginId, Namespace,
+    NamespaceId, Noun, Organization, OrganizationId, SecondFactor, Server, ServerId, SessionId,
+    SessionRecord, SigningKey, Timestamp, User, UserId,
 };
 
 use super::{
     codec::{self, Body},
     error::Error,
     seal::Seal,
-    table::{Record, Table, Thing, session_key},
+    table::{Record, Table, Thing, key_use_key, session_key},
 };
 
 /// One change in the making: reads see the store with the change already in it.
@@ -61,14 +61,35 @@ impl<'a> Draft<'a> {
         self.put(organization)
     }
 
+    /// Removes an organization and returns it, if it was there. What is in it stays.
+    pub(crate) fn remove_organization(
+        &mut self,
+        id: &OrganizationId,
+    ) -> Result<Option<Organization>, Error> {
+        self.remove(id.to_string())
+    }
+
     /// Makes or replaces a namespace.
     pub(crate) fn put_namespace(&mut self, namespace: &Namespace) -> Result<(), Error> {
         self.put(namespace)
     }
 
+    /// Removes a namespace and returns it, if it was there. Its servers stay.
+    pub(crate) fn remove_namespace(
+        &mut self,
+        id: &NamespaceId,
+    ) -> Result<Option<Namespace>, Error> {
+        self.remove(id.to_string())
+    }
+
     /// Makes or replaces a person's account.
     pub(crate) fn put_user(&mut self, user: &User) -> Result<(), Error> {
         self.put(user)
+    }
+
+    /// Removes a person's account and returns it, if it was there. Their keys stay.
+    pub(crate) fn remove_user(&mut self, id: &UserId) -> Result<Option<User>, Error> {
+        self.remove(id.to_string())
     }
 
     /// Makes or replaces an API key.
@@ -78,7 +99,16 @@ impl<'a> Draft<'a> {
 
     /// Removes an API key and returns it, if it was there.
     pub(crate) fn remove_key(&mut self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
-        self.remove(id.to_string())
+        let gone = self.remove(id.to_string())?;
+        if gone.is_some() {
+            self.notes.insert((KeyUse::TABLE, key_use_key(id)), None);
+        }
+        Ok(gone)
+    }
+
+    /// Notes when a key was used.
+    pub(crate) fn note_key_use(&mut self, used: KeyUse) -> Result<(), Error> {
+        self.note(&used)
     }
 
     /// Makes or replaces a server with its instances.
@@ -94,6 +124,16 @@ impl<'a> Draft<'a> {
     /// Every organization.
     pub(crate) fn organizations(&self) -> Result<Vec<Organization>, Error> {
         self.all()
+    }
+
+    /// One organization.
+    pub(crate) fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>, Error> {
+        self.find(id.to_string())
+    }
+
+    /// One person's account.
+    pub(crate) fn user(&self, id: &UserId) -> Result<Option<User>, Error> {
+        self.find(id.to_string())
     }
 
     /// Every namespace.
@@ -117,6 +157,7 @@ impl<'a> Draft<'a> {
     }
 
     /// One server.
+    #[cfg(test)]
     pub(crate) fn server(&self, id: &ServerId) -> Result<Option<Server>, Error> {
         self.find(id.to_string())
     }
@@ -144,11 +185,6 @@ impl<'a> Draft<'a> {
     /// Whether it notes anything.
     pub(super) fn has_notes(&self) -> bool {
         !self.notes.is_empty()
-    }
-
-    /// One person's account.
-    pub(crate) fn user(&self, id: &UserId) -> Result<Option<User>, Error> {
-        self.find(id.to_string())
     }
 
     /// Makes or replaces a sign-in.

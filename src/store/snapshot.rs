@@ -8,8 +8,8 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, Login, LoginId, Namespace, Organization, SecondFactor, Server,
-    SessionRecord, SigningKey, User, UserId,
+    ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, SecondFactor,
+    Server, SessionRecord, SigningKey, User, UserId,
 };
 
 use super::{
@@ -63,6 +63,11 @@ impl Snapshot {
 
     /// Every API key.
     pub(crate) fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        self.all()
+    }
+
+    /// When each key was used last, as far as that was noted.
+    pub(crate) fn key_uses(&self) -> Result<Vec<KeyUse>, Error> {
         self.all()
     }
 

@@ -4,8 +4,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, Login, Namespace, Noun, Organization, SecondFactor, Server,
-    SessionId, SessionRecord, SigningKey, User,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization,
+    SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
 };
 
 use super::{error::Error, upgrade::House};
@@ -29,6 +29,9 @@ pub(super) const FEED: Table = Table { name: "feed", kind: 7, version: 1 };
 
 /// By the SHA-256 of the id, because keys are not sealed.
 const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
+/// When API keys were used last, by the id of the key.
+const KEY_USES: Table = Table { name: "key_uses", kind: 9, version: 1 };
+
 /// By id.
 const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
 /// By the id that stands in the head of tokens.
@@ -38,7 +41,7 @@ const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version:
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 12] = [
+pub(super) const ALL: [Table; 13] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -48,6 +51,7 @@ pub(super) const ALL: [Table; 12] = [
     AUDIT,
     FEED,
     SESSIONS,
+    KEY_USES,
     LOGINS,
     SIGNING_KEYS,
     SECOND_FACTORS,
@@ -155,6 +159,19 @@ impl Record for House {
     fn key(&self) -> Vec<u8> {
         House::KEY.to_vec()
     }
+}
+
+impl Record for KeyUse {
+    const TABLE: Table = KEY_USES;
+
+    fn key(&self) -> Vec<u8> {
+        key_use_key(&self.id)
+    }
+}
+
+/// Where the record of a key's last use stands.
+pub(super) fn key_use_key(id: &KeyId) -> Vec<u8> {
+    id.as_str().as_bytes().to_vec()
 }
 
 impl Record for AuditLine {

@@ -167,12 +167,16 @@ impl<D: Disk> Writer<D> {
                     sequence = draft.accept(job.actor(), sequence)?;
                 }
             }
-            if sequence == self.sequence && !has_notes {
+            let is_change = sequence != self.sequence;
+            if !is_change && !has_notes {
                 return Ok(transaction.abort()?);
             }
             self.promised = sequence;
             transaction.commit()?;
-            self.shelf.announce();
+            // Nobody follows notes.
+            if is_change {
+                self.shelf.announce();
+            }
             self.sequence = sequence;
             self.pause = Duration::ZERO;
             Ok(())

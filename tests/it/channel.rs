@@ -190,7 +190,7 @@ fn nothing_is_left_of_a_client_that_has_gone() {
 }
 
 #[test]
-fn a_revoked_key_ends_its_channel_without_waiting_for_a_message() {
+fn a_revoked_key_ends_its_channel_at_once() {
     let gateway = Gateway::start();
     let made = gateway.ask("POST", "/auth/api-keys", Some(r#"{"name":"other"}"#)).json();
     let bearer = format!("Bearer {}", made["data"]["key"].as_str().expect("a key"));

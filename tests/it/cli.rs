@@ -22,6 +22,10 @@ fn help_is_pinned() {
     insta::assert_snapshot!("help_ps", help(&["ps"]));
     insta::assert_snapshot!("help_sessions", help(&["sessions"]));
     insta::assert_snapshot!("help_tools_call", help(&["tools", "call"]));
+    insta::assert_snapshot!("help_key_create", help(&["key", "create"]));
+    insta::assert_snapshot!("help_user", help(&["user"]));
+    insta::assert_snapshot!("help_namespace", help(&["namespace"]));
+    insta::assert_snapshot!("help_org", help(&["org"]));
 }
 
 #[test]

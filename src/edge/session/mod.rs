@@ -122,9 +122,7 @@ impl Known {
             over: CancellationToken::new(),
         }
     }
-}
 
-impl Known {
     fn becomes_active(&self) {
         if !self.is_active.swap(true, Ordering::Relaxed) {
             self.is_changed.store(true, Ordering::Relaxed);
@@ -386,7 +384,8 @@ impl Sessions {
                 format!("{limit} sessions are open, which is the limit sessions.max_open");
             return Err(Problem::new(Kind::Limited, message).with_retry_after(60));
         }
-        self.0.book.lock().enter(&opening, settings.max_per_principal)?;
+        let quota = self.0.pipeline.max_sessions(opening.organization);
+        self.0.book.lock().enter(&opening, settings.max_per_principal, quota)?;
         let session = Session::new(opening, self.0.clock.now(), settings);
         session.known.seen_ms.store(self.now_ms(), Ordering::Relaxed);
         open.insert(session.id.clone(), session.known.clone());
@@ -416,7 +415,7 @@ impl Sessions {
     }
 
     /// Ends a session whose owner is not let in any more.
-    pub(super) fn turn_out(&self, id: &SessionId) {
+    pub(crate) fn turn_out(&self, id: &SessionId) {
         self.end_as(id, Status::Error);
     }
 
@@ -454,11 +453,6 @@ impl Sessions {
     /// The moment, on a clock that no change of the time of day moves.
     pub(super) fn tick(&self) -> Instant {
         self.0.clock.tick()
-    }
-
-    /// How many are open.
-    pub(crate) fn count(&self) -> usize {
-        self.0.open.read().len()
     }
 
     /// Ends idle sessions and keeps notes of the others, until `stop`.

@@ -84,6 +84,17 @@ async fn there_is_a_limit() {
     assert_eq!(full.kind(), Kind::Limited);
 }
 
+#[tokio::test]
+async fn an_organization_that_is_not_there_may_have_none() {
+    let house = house(5);
+    let stranger = Opening { organization: OrganizationId::fixed(9), ..opening() };
+
+    let refused = house.sessions.open(stranger).expect_err("no room");
+
+    assert_eq!(refused.kind(), Kind::Quota);
+    assert_eq!(house.sessions.count_of(OrganizationId::fixed(9)), 0);
+}
+
 fn asked() -> InputRequest {
     let params = r#"{"mode":"url","url":"https://example.com"}"#;
     InputRequest { key: "a".into(), method: "elicitation/create".into(), params: params.into() }
@@ -172,7 +183,7 @@ async fn a_session_goes_from_its_handshake_over_its_use_to_its_end() {
     house.sessions.end(session.id());
     assert_eq!(status(), Some(Status::Closed));
     assert_eq!(house.sessions.tell(session.id(), "{}".into()), None);
-    let traffic = house.sessions.traffic(&["http"]);
+    let traffic = house.sessions.traffic(&["http"], OrganizationId::fixed(1));
     assert_eq!(traffic, Traffic { active: 0, total: 1, told: 1 });
 }
 
@@ -245,4 +256,21 @@ async fn what_is_forgotten_here_is_forgotten_in_the_store() {
 
     assert_eq!(kept.len(), 2);
     assert!(kept.iter().all(|record| record.status == "closed"));
+}
+
+#[tokio::test]
+async fn of_an_organization_that_is_gone_no_session_is_known() {
+    let house = house(9);
+    let (open, ended) = (house.open(), house.open());
+    house.sessions.end(ended.id());
+    house.sessions.note().await;
+
+    house.sessions.forget(OrganizationId::fixed(1));
+    house.sessions.note().await;
+
+    assert!(open.over().is_cancelled() && house.sessions.list().is_empty());
+    let traffic = house.sessions.traffic(&["http"], OrganizationId::fixed(1));
+    assert_eq!(traffic, Traffic::default());
+    let kept = house.sessions.0.store.read().and_then(|snapshot| snapshot.sessions());
+    assert!(kept.expect("readable").is_empty());
 }

@@ -97,7 +97,8 @@ pub(crate) struct Traffic {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     by_owner: HashMap<PrincipalKind, usize>,
-    by_transport: BTreeMap<&'static str, Traffic>,
+    by_organization: HashMap<OrganizationId, usize>,
+    by_transport: BTreeMap<(OrganizationId, &'static str), Traffic>,
     /// Those that ended last, the latest at the end.
     ended: VecDeque<SessionView>,
     /// What is to be noted of those that ended.
@@ -105,8 +106,22 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Takes note of a session that is to be opened, if its owner may have one more.
-    pub(super) fn enter(&mut self, opening: &Opening, limit: usize) -> Result<(), Problem> {
+    /// Takes note of a session that is to be opened, if its owner and their organization may have
+    /// one more.
+    pub(super) fn enter(
+        &mut self,
+        opening: &Opening,
+        limit: usize,
+        quota: usize,
+    ) -> Result<(), Problem> {
+        let of_all = self.by_organization.get(&opening.organization).copied().unwrap_or_default();
+        if of_all >= quota {
+            let message = format!(
+                "{quota} sessions are open, which is the limit of this organization, max_sessions"
+            );
+            let problem = Problem::new(Kind::Quota, message).with_retry_after(60);
+            return Err(problem.with_data("quota", "max_sessions"));
+        }
         let open = self.by_owner.get(&opening.owner).copied().unwrap_or_default();
         if open >= limit {
             let message = format!(
@@ -122,7 +137,9 @@ impl Book {
     /// Takes note of a session that is open, whatever the limits are.
     pub(super) fn count(&mut self, opening: &Opening) {
         *self.by_owner.entry(opening.owner.clone()).or_default() += 1;
-        let traffic = self.by_transport.entry(opening.via).or_default();
+        *self.by_organization.entry(opening.organization).or_default() += 1;
+        let key = (opening.organization, opening.via);
+        let traffic = self.by_transport.entry(key).or_default();
         traffic.active += 1;
         traffic.total += 1;
     }
@@ -135,7 +152,14 @@ impl Book {
                 self.by_owner.remove(&session.owner);
             }
         }
-        let traffic = self.by_transport.entry(session.via).or_default();
+        if let Some(of_all) = self.by_organization.get_mut(&session.organization) {
+            *of_all -= 1;
+            if *of_all == 0 {
+                self.by_organization.remove(&session.organization);
+            }
+        }
+        let key = (session.organization, session.via);
+        let traffic = self.by_transport.entry(key).or_default();
         traffic.active -= 1;
         traffic.told += told;
         self.notes.ended(&session);
@@ -150,6 +174,19 @@ impl Book {
                 self.notes.forget(oldest.id);
             }
         }
+    }
+
+    /// Forgets the sessions of an organization that have ended, and what went on in it.
+    fn forget(&mut self, organization: OrganizationId) {
+        let (gone, kept) =
+            self.ended.drain(..).partition(|session| session.organization == organization);
+        self.ended = kept;
+        let gone: VecDeque<SessionView> = gone;
+        for session in gone {
+            self.notes.forget(session.id);
+        }
+        self.by_transport
+            .retain(|(whose, _), traffic| *whose != organization || traffic.active > 0);
     }
 
     /// What is to be noted of sessions that ended since this was last asked.
@@ -176,16 +213,43 @@ impl Sessions {
         }
     }
 
-    /// What went on over these transports since the start.
-    pub(crate) fn traffic(&self, transports: &[&str]) -> Traffic {
-        let is_meant = |via: &str| transports.contains(&via);
+    /// Ends the sessions of an organization, and forgets that there were any.
+    pub(crate) fn forget(&self, organization: OrganizationId) {
+        let theirs: Vec<SessionId> = {
+            let open = self.0.open.read();
+            let theirs = open.iter().filter(|it| it.1.opening.organization == organization);
+            theirs.map(|(id, _)| id.clone()).collect()
+        };
+        for id in &theirs {
+            self.turn_out(id);
+        }
+        self.0.book.lock().forget(organization);
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.0.open.read().len()
+    }
+
+    /// How many an organization has open.
+    pub(crate) fn count_of(&self, organization: OrganizationId) -> usize {
+        self.0.book.lock().by_organization.get(&organization).copied().unwrap_or_default()
+    }
+
+    /// What went on over these transports since the start, for an organization.
+    pub(crate) fn traffic(&self, transports: &[&str], organization: OrganizationId) -> Traffic {
+        let is_meant =
+            |whose: OrganizationId, via: &str| whose == organization && transports.contains(&via);
         let open = self.0.open.read();
-        let told = open.values().filter(|known| is_meant(known.opening.via));
-        let mut sum =
-            Traffic { told: told.map(|known| known.log.count()).sum(), ..Traffic::default() };
+        let told = open
+            .values()
+            .filter(|known| is_meant(known.opening.organization, known.opening.via))
+            .map(|known| known.log.count())
+            .sum();
         drop(open);
-        for (via, traffic) in &self.0.book.lock().by_transport {
-            if is_meant(via) {
+        let mut sum = Traffic { told, ..Traffic::default() };
+        for ((whose, via), traffic) in &self.0.book.lock().by_transport {
+            if is_meant(*whose, via) {
                 sum.active += traffic.active;
                 sum.total += traffic.total;
                 sum.told += traffic.told;

@@ -4,7 +4,8 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyText, Namespace, Organization, Role, User, UserId,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyText, KeyType, KeyUse, Limits, Namespace, Organization,
+    Role, User, UserId,
 };
 
 #[tokio::test]
@@ -131,11 +132,18 @@ fn key(id: KeyId) -> ApiKey {
         organization: OrganizationId::fixed(1),
         owner: None,
         name: "laptop".to_owned(),
+        description: String::new(),
+        key_type: KeyType::User,
         role: Role::User,
+        grants: Vec::new(),
+        limits: Limits::default(),
+        is_superuser: false,
+        last_four: "wxyz".to_owned(),
         digest: [9; 32],
         created_at: Timestamp::from_ms(1),
         expires_at: None,
         is_active: true,
+        updated_at: None,
     }
 }
 
@@ -144,18 +152,22 @@ async fn every_kind_of_thing_is_kept_and_told_of_in_order() {
     let store = open_disk(&new_disk()).expect("opens");
     let created_at = Timestamp::from_ms(1);
     let (id, slug) = (OrganizationId::fixed(1), "default".parse().expect("a slug"));
-    let organization = Organization { id, slug, created_at };
+    let organization = Organization::new(id, slug, created_at);
     let (id, slug) = (NamespaceId::fixed(1), "main".parse().expect("a slug"));
-    let namespace =
-        Namespace { id, organization: organization.id, slug, prefixing: None, created_at };
+    let namespace = Namespace::new(id, organization.id, slug, created_at);
     let user = User {
         id: UserId::fixed(1),
         organization: organization.id,
         username: "ada".to_owned(),
+        email: Some("ada@example.com".parse().expect("an address")),
+        name: "Ada".to_owned(),
         role: Role::Admin,
+        is_superuser: true,
         password_hash: "$argon2id$".to_owned(),
         is_active: true,
+        email_verified: false,
         created_at,
+        updated_at: None,
     };
     let (key, time) = (key(KeyText::generate().0), server("time"));
     let things = (organization, namespace, user, key, time);
@@ -206,6 +218,29 @@ async fn a_removed_key_is_returned_and_named_in_the_audit() {
     let told: Vec<_> = audit.iter().map(|line| (line.name.as_str(), line.change)).collect();
     assert_eq!(told, [("laptop", Change::Created), ("laptop", Change::Deleted)]);
     assert!(snapshot.keys().expect("readable").is_empty());
+}
+
+#[tokio::test]
+async fn what_the_machine_notes_is_kept_and_told_to_nobody() {
+    let disk = new_disk();
+    let store = open_disk(&disk).expect("opens");
+    let (key, used) = (key(KeyText::generate().0), Timestamp::from_ms(7));
+    let (id, kept) = (key.id, key.clone());
+    store.write(me(), move |draft| draft.put_key(&kept)).await.expect("written");
+    let heard = store.changes();
+    assert!(store.read().expect("readable").key_uses().expect("none yet").is_empty());
+
+    let note = KeyUse { id, last_used_at: used };
+    store.write(me(), move |draft| draft.note_key_use(note)).await.expect("noted");
+
+    assert!(!heard.has_changed().expect("open"));
+    store.close().await;
+    let store = open_disk(&disk).expect("opens again");
+    let snapshot = store.read().expect("readable");
+    assert_eq!(snapshot.key_uses().expect("readable"), [note]);
+    assert_eq!(snapshot.last_sequence().expect("readable"), 1);
+    store.write(me(), move |draft| draft.remove_key(&id)).await.expect("removed");
+    assert!(store.read().expect("readable").key_uses().expect("readable").is_empty());
 }
 
 #[tokio::test]

@@ -136,6 +136,48 @@ impl Gateway {
         self.send(&request(verb, path, &self.address, &all, body))
     }
 
+    /// The same with another key, or with none.
+    pub(crate) fn ask_as(
+        &self,
+        key: Option<&str>,
+        verb: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> Answer {
+        let bearer = format!("Bearer {}", key.unwrap_or_default());
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(key.map(|_| ("Authorization", &*bearer)));
+        self.send(&request(verb, path, &self.address, &headers, body))
+    }
+
+    /// Makes an API key as a form says, and gives its id and its text.
+    pub(crate) fn make_key(&self, place: &str, form: &serde_json::Value) -> (String, String) {
+        let made = self.ask("POST", &format!("/auth/api-keys{place}"), Some(&form.to_string()));
+        assert_eq!(made.status, 201, "{form}: {}", made.text());
+        let text = |member: &str| made.json()["data"][member].as_str().expect("text").to_owned();
+        (text("id"), text("key"))
+    }
+
+    /// Makes an organization with an administrator, and gives the text of their API key.
+    pub(crate) fn make_tenant(&self, form: &serde_json::Value) -> String {
+        let made = self.ask("POST", "/api/admin/organizations", Some(&form.to_string()));
+        assert_eq!(made.status, 201, "{}", made.text());
+        let slug = form["slug"].as_str().expect("a slug");
+        let place = format!("?organization={slug}");
+        let name = format!("boss-of-{slug}");
+        self.make_user(&place, &name, "admin");
+        let form = serde_json::json!({"name": "boss", "role": "admin", "user_id": name});
+        self.make_key(&place, &form).1
+    }
+
+    /// Makes an account, and gives its id.
+    pub(crate) fn make_user(&self, place: &str, name: &str, role: &str) -> String {
+        let form = serde_json::json!({"username": name, "password": PASSWORD, "role": role});
+        let made = self.ask("POST", &format!("/auth/users{place}"), Some(&form.to_string()));
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["data"]["id"].as_str().expect("an id").to_owned()
+    }
+
     /// Bytes as they are, on a connection of their own.
     pub(crate) fn send(&self, bytes: &[u8]) -> Answer {
         let mut connection = self.connect();

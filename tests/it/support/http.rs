@@ -75,6 +75,21 @@ impl Connection {
         Some(Answer { status, headers, body })
     }
 
+    /// Reads until a text has come, and gives all that came.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let mut bytes = Vec::new();
+        while find(&bytes, text.as_bytes()).is_none() {
+            let mut piece = [0; 4_096];
+            match self.0.read(&mut piece) {
+                Ok(0) | Err(_) => {
+                    panic!("{text:?} never came: {}", String::from_utf8_lossy(&bytes))
+                }
+                Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Whether the other side has closed.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0; 1]), Ok(0) | Err(_))

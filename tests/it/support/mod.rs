@@ -7,7 +7,7 @@ mod socket;
 
 pub(crate) use fake_server::{Act, FakeServer};
 pub(crate) use gateway::Gateway;
-pub(crate) use http::{Answer, Connection, request};
+pub(crate) use http::{Answer, Connection, find, request};
 pub(crate) use socket::Socket;
 
 use std::time::{Duration, Instant};
