@@ -1,21 +1,72 @@
 //! The book of who belongs where: organizations and people in memory, and what follows for keys.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::{ApiKey, Organization, OrganizationId, Permissions, Role, User, UserId};
+use openssl::sha::sha256;
+
+use crate::{
+    access::Error,
+    domain::{ApiKey, Organization, OrganizationId, Permissions, Role, User, UserId},
+};
 
 /// Organizations and people, at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     organizations: HashMap<OrganizationId, Organization>,
-    users: HashMap<UserId, User>,
+    people: HashMap<UserId, Arc<Person>>,
+    /// By what they sign in with, in small letters: their name, and their address.
+    names: HashMap<String, UserId>,
+}
+
+/// What a call asks of a person.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) organization: OrganizationId,
+    pub(super) role: Role,
+    pub(super) permissions: Permissions,
+    /// Whether they may come in: they, and their organization, are not switched off.
+    pub(super) is_in: bool,
+    /// Changes with the password, and tells nothing of it.
+    pub(super) mark: [u8; 32],
 }
 
 impl Book {
     pub(super) fn new(organizations: Vec<Organization>, users: Vec<User>) -> Self {
-        let organizations = organizations.into_iter().map(|it| (it.id, it)).collect();
-        let users = users.into_iter().map(|user| (user.id, user)).collect();
-        Self { organizations, users }
+        let organizations: HashMap<_, _> =
+            organizations.into_iter().map(|it| (it.id, it)).collect();
+        let (mut people, mut names) = (HashMap::new(), HashMap::new());
+        for user in users {
+            let address = user.email.as_ref().map(|email| email.as_str().to_lowercase());
+            // Nobody's name is another's address: accounts are not made so.
+            names.extend(address.map(|address| (address, user.id)));
+            names.insert(user.username.to_lowercase(), user.id);
+            let is_on = |it: &Organization| it.is_active;
+            let person = Person {
+                organization: user.organization,
+                role: user.role,
+                permissions: user.permissions(),
+                is_in: user.is_active && organizations.get(&user.organization).is_some_and(is_on),
+                mark: sha256(user.password_hash.as_bytes()),
+            };
+            people.insert(user.id, Arc::new(person));
+        }
+        Self { organizations, people, names }
+    }
+
+    /// Somebody with an account.
+    pub(super) fn person(&self, id: &UserId) -> Option<&Arc<Person>> {
+        self.people.get(id)
+    }
+
+    /// Somebody who may come in.
+    pub(super) fn welcome(&self, id: &UserId) -> Result<Arc<Person>, Error> {
+        let person = self.person(id).ok_or(Error::InvalidToken)?;
+        if person.is_in { Ok(person.clone()) } else { Err(Error::Disabled) }
+    }
+
+    /// Who signs in with this name or address.
+    pub(super) fn signs_in(&self, name: &str) -> Option<UserId> {
+        self.names.get(&name.trim().to_lowercase()).copied()
     }
 
     /// One organization.
@@ -33,10 +84,8 @@ impl Book {
     /// is switched off or gone.
     pub(super) fn opens(&self, key: &ApiKey) -> bool {
         let is_in = |id| self.organizations.get(id).is_some_and(|it: &Organization| it.is_active);
-        let owner_is_in = key.owner.is_none_or(|owner| {
-            let owner = self.users.get(&owner);
-            owner.is_some_and(|owner| owner.is_active && is_in(&owner.organization))
-        });
+        let owner_is_in =
+            key.owner.is_none_or(|owner| self.person(&owner).is_some_and(|owner| owner.is_in));
         key.is_active && is_in(&key.organization) && owner_is_in
     }
 
@@ -44,14 +93,14 @@ impl Book {
     pub(super) fn permissions(&self, key: &ApiKey) -> Permissions {
         let owners = key
             .owner
-            .map(|owner| self.users.get(&owner).map_or(Permissions::NONE, User::permissions));
+            .map(|owner| self.person(&owner).map_or(Permissions::NONE, |it| it.permissions));
         key.permissions().and(owners.unwrap_or(Permissions::all()))
     }
 
     /// What a key is: what its role says, or, where it has permissions of its own, what its owner
     /// is.
     pub(super) fn role(&self, key: &ApiKey) -> Role {
-        let owner = || Some(self.users.get(&key.owner?)?.role);
+        let owner = || Some(self.person(&key.owner?)?.role);
         if key.grants.is_empty() { key.role } else { owner().unwrap_or(Role::ApiUser) }
     }
 }

@@ -1,9 +1,9 @@
 //! What a caller shows at the door.
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, Method, header::AUTHORIZATION};
 
 use crate::{
-    access::Error,
+    access::{Error, basic::Basic, jwt, page::Page},
     domain::{KeyText, Secret},
     wire::header,
 };
@@ -15,6 +15,12 @@ pub(crate) enum Credential {
     None,
     /// The text of an API key.
     Key(Secret),
+    /// An access token.
+    Token(Secret),
+    /// The cookie of a page. Boxed, as the next, because connections keep their credential.
+    Page(Box<Page>),
+    /// A name and a password.
+    Basic(Box<Basic>),
     /// The other end of the local socket belongs to this user of the machine.
     Local {
         /// Their user id.
@@ -25,33 +31,57 @@ pub(crate) enum Credential {
 impl Credential {
     /// Reads the headers of a request. Query strings are never read.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        let bearer = bearer(headers)?;
+        let shown = authorization(headers)?;
         let mut keys = headers.get_all(header::API_KEY).iter();
         let key = keys.next().map(|value| value.to_str().map_err(|_| Error::UnknownKey));
         if keys.next().is_some() {
             return Err(Error::Malformed("X-API-Key stands there twice"));
         }
-        match (bearer, key.transpose()?) {
-            (Some(bearer), Some(key)) if bearer != key => Err(Error::UnknownKey),
-            (Some(text), _) | (None, Some(text)) => Ok(Self::Key(Secret::new(text))),
+        match (shown, key.transpose()?) {
+            (Some(Self::Key(bearer)), Some(key)) if bearer.expose() == key => Ok(Self::Key(bearer)),
+            // Two that are not the same are nobody's.
+            (Some(_), Some(_)) => Err(Error::UnknownKey),
+            (Some(shown), None) => Ok(shown),
+            (None, Some(text)) => Ok(Self::Key(Secret::new(text))),
             (None, None) => Ok(Self::None),
         }
     }
+
+    /// The same for a request that a page may have made, and its cookie where it shows no more.
+    pub(crate) fn of_request(verb: &Method, headers: &HeaderMap) -> Result<Self, Error> {
+        Ok(match Self::of(headers)? {
+            Self::None => {
+                Page::of(verb, headers).map_or(Self::None, |page| Self::Page(Box::new(page)))
+            }
+            shown => shown,
+        })
+    }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+fn authorization(headers: &HeaderMap) -> Result<Option<Credential>, Error> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Error::Malformed("Authorization stands there twice"));
     }
     let text = value.to_str().map_err(|_| Error::UnknownKey)?;
-    let (scheme, token) = text.split_once(' ').ok_or(Error::UnknownKey)?;
-    // Basic is off, and a token of another issuer is nobody's here.
-    if !scheme.eq_ignore_ascii_case("bearer") || !KeyText::is_claimed_by(token) {
+    let (scheme, text) = text.split_once(' ').ok_or(Error::UnknownKey)?;
+    if scheme.eq_ignore_ascii_case("basic") {
+        let basic = Basic::parse(text).ok_or(Error::UnknownKey)?;
+        return Ok(Some(Credential::Basic(Box::new(basic))));
+    }
+    if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Error::UnknownKey);
     }
-    Ok(Some(token))
+    bearer(text).map(Some).ok_or(Error::UnknownKey)
+}
+
+/// What a bearer shows, if it looks like anything of ours.
+pub(crate) fn bearer(text: &str) -> Option<Credential> {
+    if KeyText::is_claimed_by(text) {
+        return Some(Credential::Key(Secret::new(text)));
+    }
+    jwt::is_claimed_by(text).then(|| Credential::Token(Secret::new(text)))
 }
 
 #[cfg(test)]
@@ -90,9 +120,10 @@ mod tests {
         }
         for pairs in [
             &[("authorization", "Bearer  thk_x")][..],
+            &[("authorization", "Bearer a,b")],
+            &[("authorization", "Basic !")],
+            &[("x-api-key", "thk_x"), ("authorization", "Bearer eyJh.eyJp.c2ln")],
             &[("authorization", "thk_x")],
-            &[("authorization", "Basic YTpi")],
-            &[("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")],
             &[("x-api-key", "thk_y"), ("authorization", "bearer thk_x")],
         ] {
             assert!(matches!(of(pairs), Err(Error::UnknownKey)), "{pairs:?}");

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{
     access::{
-        Access, Caller, DEFAULT_ORGANIZATION, Error, brief,
+        Access, Caller, DEFAULT_ORGANIZATION, Error,
+        error::brief,
         people::{name, words},
         users::find_user,
     },

@@ -4,13 +4,30 @@
 //! other way in: only this room can make either.
 
 mod api_key;
+mod basic;
 mod book;
+mod changes;
 mod credential;
+mod error;
+mod guess;
+mod jwt;
 mod keys;
+mod lanes;
+mod leash;
+mod logins;
+mod mac;
 mod organizations;
+mod page;
 mod password;
 mod people;
 mod permit;
+mod profile;
+mod second_factor;
+mod sign_in;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod totp;
 mod users;
 
 use std::{sync::Arc, time::Duration};
@@ -18,25 +35,41 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{api_key::KeyRing, book::Book},
-    domain::{
-        Actor, Clock, InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission, Principal,
-        PrincipalKind,
+    access::{
+        api_key::KeyRing,
+        basic::Remembered,
+        book::{Book, Person},
+        changes::Changes,
+        lanes::Lanes,
+        leash::Leashes,
+        logins::Logins,
+        sign_in::Successors,
+        tokens::Tokens,
     },
-    problem::{Classify, Kind, chain},
+    domain::{Actor, Clock, Noun, Principal, PrincipalKind, UserId},
+    problem::chain,
     store::{self, Store},
 };
 
-pub(crate) use credential::Credential;
+pub(crate) use credential::{Credential, bearer};
+pub(crate) use error::Error;
 pub(crate) use keys::{KeyChange, NewKey, ShownKey};
+pub(crate) use leash::{Leash, Reach};
 pub(crate) use organizations::{NewOrganization, OrganizationChange};
+pub(crate) use page::{is_same_origin, set_cookie};
 pub(crate) use people::furnish;
 pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
+pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
+pub(crate) use sign_in::{Attempt, Pass, SignedIn};
+pub(crate) use tokens::SHORTEST_SECRET;
 pub(crate) use users::{NewUser, UserChange};
 
+/// How often is looked for what ended by the clock.
+const TICK: Duration = Duration::from_millis(500);
 /// Names and descriptions that people give are at most so long, in characters.
 const TEXT_LIMIT: usize = 1_000;
 /// Uses of keys that one write notes at most.
@@ -60,6 +93,14 @@ pub(crate) struct Settings {
     pub(crate) note_use_seconds: u32,
     /// Passwords that are hashed at the same time; each takes 19 MiB.
     pub(crate) hashes_at_once: usize,
+    /// Passwords that wait to be hashed; further ones are sent away for a moment.
+    pub(crate) hashes_waiting: usize,
+    /// Whether a username and a password may stand in every request (HTTP Basic).
+    pub(crate) basic: bool,
+    /// How people sign in.
+    pub(crate) sign_in: sign_in::Settings,
+    /// What they get when they did.
+    pub(crate) tokens: tokens::Settings,
 }
 
 impl Default for Settings {
@@ -71,6 +112,10 @@ impl Default for Settings {
             max_organizations: 1_000,
             note_use_seconds: 10,
             hashes_at_once: 2,
+            hashes_waiting: 32,
+            basic: false,
+            sign_in: sign_in::Settings::default(),
+            tokens: tokens::Settings::default(),
         }
     }
 }
@@ -88,7 +133,15 @@ struct Inner {
     /// Up to which change ring and book were read; held while it is read, so that an older reading never
     /// replaces a newer one and brings a revoked key back.
     seen: Mutex<Option<u64>>,
-    hashing: tokio::sync::Semaphore,
+    hashing: Arc<Semaphore>,
+    /// Places in the line before that, and at work.
+    hash_queue: Semaphore,
+    logins: Logins,
+    tokens: Tokens,
+    successors: Successors,
+    lanes: Lanes,
+    leashes: Leashes,
+    remembered: Remembered,
 }
 
 impl Access {
@@ -99,10 +152,26 @@ impl Access {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let ring = KeyRing::new(store.pepper());
-        let hashing = tokio::sync::Semaphore::new(settings.hashes_at_once);
-        let (store, seen) = (store.clone(), Mutex::default());
-        let book = ArcSwap::default();
-        let access = Self(Arc::new(Inner { settings, store, clock, ring, book, seen, hashing }));
+        let at_once = settings.hashes_at_once.min(Semaphore::MAX_PERMITS / 2);
+        let waiting = settings.hashes_waiting.min(Semaphore::MAX_PERMITS / 2);
+        let sign_in = &settings.sign_in;
+        let window = Duration::from_secs(sign_in.window_seconds.into());
+        let access = Self(Arc::new(Inner {
+            lanes: Lanes::new(window, sign_in.per_account, sign_in.per_address),
+            tokens: Tokens::new(settings.tokens.clone(), store),
+            settings,
+            store: store.clone(),
+            clock,
+            ring,
+            book: ArcSwap::default(),
+            seen: Mutex::default(),
+            hashing: Arc::new(Semaphore::new(at_once)),
+            hash_queue: Semaphore::new(at_once + waiting),
+            logins: Logins::default(),
+            successors: Successors::default(),
+            leashes: Leashes::default(),
+            remembered: Remembered::default(),
+        }));
         access.reload()?;
         Ok(access)
     }
@@ -111,9 +180,19 @@ impl Access {
     /// them through.
     pub(crate) async fn follow(&self, stop: CancellationToken) {
         let mut changes = self.0.store.changes();
-        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-            if let Err(error) = self.reload() {
-                tracing::warn!(error = chain(&error), "the keys cannot be read again");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                heard = changes.changed() => {
+                    if heard.is_err() {
+                        return;
+                    }
+                    if let Err(error) = self.reload() {
+                        tracing::warn!(error = chain(&error), "the keys cannot be read again");
+                    }
+                }
+                // What ends by the clock is told by nobody.
+                () = tokio::time::sleep(TICK) => self.check_leashes(),
             }
         }
     }
@@ -124,10 +203,16 @@ impl Access {
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
         if *seen != last {
-            let book = Arc::new(Book::new(snapshot.organizations()?, snapshot.users()?));
-            self.0.ring.replace(snapshot.keys()?, &book, &snapshot.key_uses()?);
-            self.0.book.store(book);
+            let changes = Changes::since(&snapshot, *seen)?;
+            if changes.concern(&[Noun::Organization, Noun::User, Noun::Key]) {
+                let book = Arc::new(Book::new(snapshot.organizations()?, snapshot.users()?));
+                self.0.ring.replace(snapshot.keys()?, &book, &snapshot.key_uses()?);
+                self.0.book.store(book);
+            }
+            self.0.logins.refresh(&snapshot, &changes, self.0.clock.now())?;
+            self.0.tokens.refresh(&snapshot, &changes)?;
             *seen = last;
+            self.check_leashes();
         }
         Ok(())
     }
@@ -136,14 +221,23 @@ impl Access {
     pub(crate) fn is_still(&self, principal: &Principal) -> bool {
         match &principal.kind {
             PrincipalKind::Key(id) => self.0.ring.is_still(id, principal, self.0.clock.now()),
+            PrincipalKind::User(id) => {
+                self.welcome(id).is_ok_and(|person| person.permissions == principal.permissions)
+            }
             PrincipalKind::Operator | PrincipalKind::Anonymous => true,
         }
+    }
+
+    /// Somebody who may come in.
+    fn welcome(&self, id: &UserId) -> Result<Arc<Person>, Error> {
+        self.0.book.load().welcome(id)
     }
 
     /// Whether somebody is let in now.
     pub(crate) fn is_let_in(&self, kind: &PrincipalKind) -> bool {
         match kind {
             PrincipalKind::Key(id) => self.0.ring.opens(id, self.0.clock.now()),
+            PrincipalKind::User(id) => self.welcome(id).is_ok(),
             PrincipalKind::Operator | PrincipalKind::Anonymous => true,
         }
     }
@@ -175,158 +269,6 @@ impl Access {
                 Ok(()) => self.0.ring.are_noted(uses),
                 Err(error) => tracing::debug!(%error, "the uses of keys are noted later"),
             }
-        }
-    }
-}
-
-/// Why somebody is not let in.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// No credential at all.
-    #[error("this needs an API key: send it as \"Authorization: Bearer thk_…\"")]
-    NoCredential,
-    /// Text that is no key, a key nobody knows, or one that is revoked or over.
-    #[error("Invalid API key")]
-    UnknownKey,
-    /// A credential that cannot be read.
-    #[error("the credential cannot be read: {0}")]
-    Malformed(&'static str),
-    /// A socket's other end belongs to somebody else.
-    #[error("only the owner of the data folder may use its socket")]
-    Stranger,
-    /// Known, and not allowed.
-    #[error("this needs the permission {0}")]
-    Denied(Permission),
-    /// A session that somebody else opened.
-    #[error("Session not found")]
-    OthersSession,
-    /// The house has an administrator already.
-    #[error("this gateway is claimed already; make further keys with `tollhouse key create`")]
-    AlreadyClaimed,
-    /// A password that is no good.
-    #[error("{0}")]
-    WeakPassword(&'static str),
-    /// A name that is no good.
-    #[error("{0}")]
-    InvalidName(&'static str),
-    /// An expiry that cannot be read.
-    #[error("expires_at is no time such as 2027-01-31T00:00:00Z")]
-    InvalidExpiry,
-    /// An expiry that is over already.
-    #[error("expires_at lies in the past")]
-    AlreadyExpired,
-    /// No key of that id.
-    #[error("there is no API key {0:?}")]
-    NoSuchKey(String),
-    /// As many keys as there may be.
-    #[error("there are {0} API keys already, which is the limit access.max_keys")]
-    TooManyKeys(usize),
-    /// As many people as there may be.
-    #[error("there are {0} people already, which is the limit access.max_users")]
-    TooManyUsers(usize),
-    /// As many organizations as there may be.
-    #[error("there are {0} organizations already, which is the limit access.max_organizations")]
-    TooManyOrganizations(usize),
-    /// Nobody of that id or name.
-    #[error("there is no user {0:?}")]
-    NoSuchUser(String),
-    /// No organization of that id or name, as far as the caller may know.
-    #[error("there is no organization {0:?}")]
-    NoSuchOrganization(String),
-    /// No namespace of that id or name.
-    #[error("there is no namespace {0:?}")]
-    NoSuchNamespace(String),
-    /// No server of that id or name.
-    #[error("there is no server {0:?}")]
-    NoSuchServer(String),
-    /// A name that somebody or something else has.
-    #[error("there is {0} already")]
-    Taken(&'static str),
-    /// Rights given, or taken, that the caller does not have.
-    #[error("nobody gives or takes rights that they do not have themselves")]
-    Beyond,
-    /// Nobody would be left to manage an organization, or the house.
-    #[error("this is the last administrator; make another first")]
-    LastAdministrator,
-    /// The organization that exists from the start.
-    #[error("the first organization cannot be deleted or switched off")]
-    FirstOrganization,
-    /// Two things said that exclude each other.
-    #[error("{0}")]
-    Unclear(&'static str),
-    /// A slug that is none.
-    #[error("slug: {0}")]
-    Slug(#[from] InvalidName),
-    /// An address that is none.
-    #[error("email: {0}")]
-    Email(#[from] InvalidEmail),
-    /// A permission that is none.
-    #[error("permissions: {0}")]
-    Grant(#[from] InvalidGrant),
-    /// Hashing a password failed.
-    #[error("the password could not be hashed")]
-    Hashing,
-    /// The store could not be read or written.
-    #[error("the store did not take it")]
-    Store(#[from] store::Error),
-}
-
-impl Error {
-    /// The longest name that is repeated in an error, in characters.
-    const NAME_LIMIT: usize = 80;
-
-    fn no_such_key(name: &str) -> Self {
-        Self::NoSuchKey(brief(name))
-    }
-
-    fn no_such_user(name: &str) -> Self {
-        Self::NoSuchUser(brief(name))
-    }
-
-    fn no_such_organization(name: &str) -> Self {
-        Self::NoSuchOrganization(brief(name))
-    }
-}
-
-fn brief(name: &str) -> String {
-    name.chars().take(Error::NAME_LIMIT).collect()
-}
-
-impl From<InvalidKey> for Error {
-    fn from(_: InvalidKey) -> Self {
-        Self::UnknownKey
-    }
-}
-
-impl Classify for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::NoCredential | Self::UnknownKey => Kind::Unauthenticated,
-            Self::Malformed(_)
-            | Self::WeakPassword(_)
-            | Self::InvalidName(_)
-            | Self::InvalidExpiry
-            | Self::AlreadyExpired
-            | Self::Unclear(_)
-            | Self::Slug(_)
-            | Self::Email(_)
-            | Self::Grant(_) => Kind::Invalid,
-            Self::Stranger | Self::Denied(_) | Self::Beyond => Kind::Forbidden,
-            Self::OthersSession
-            | Self::NoSuchKey(_)
-            | Self::NoSuchUser(_)
-            | Self::NoSuchOrganization(_)
-            | Self::NoSuchNamespace(_)
-            | Self::NoSuchServer(_) => Kind::NotFound,
-            Self::AlreadyClaimed
-            | Self::Taken(_)
-            | Self::LastAdministrator
-            | Self::FirstOrganization => Kind::Conflict,
-            Self::TooManyKeys(_) | Self::TooManyUsers(_) | Self::TooManyOrganizations(_) => {
-                Kind::Limited
-            }
-            Self::Hashing => Kind::Internal,
-            Self::Store(error) => error.kind(),
         }
     }
 }

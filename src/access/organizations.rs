@@ -6,6 +6,7 @@ use crate::{
     access::{
         Access, Caller, DEFAULT_ORGANIZATION, Error,
         people::{name, words},
+        users::forget,
     },
     domain::{Namespace, NamespaceId, Organization, OrganizationId, Plan, Quotas, Slug, User},
     store::Draft,
@@ -169,18 +170,12 @@ fn clear_out(change: &mut Draft<'_>, id: OrganizationId) -> Result<(), Error> {
     for server in change.servers()?.iter().filter(|it| it.organization == id) {
         change.remove_server(&server.id)?;
     }
-    let users = change.users()?;
-    let people: Vec<&User> = users.iter().filter(|it| it.organization == id).collect();
-    for key in change.keys()? {
-        // Also what its people own elsewhere.
-        let is_theirs = people.iter().any(|user| key.owner == Some(user.id));
-        if key.organization == id || is_theirs {
-            change.remove_key(&key.id)?;
-        }
+    for key in change.keys()?.iter().filter(|it| it.organization == id) {
+        change.remove_key(&key.id)?;
     }
-    for user in people {
-        change.remove_user(&user.id)?;
-    }
+    // And what its people own elsewhere.
+    let users = change.users()?.into_iter().filter(|it| it.organization == id);
+    forget(change, &users.map(|user| user.id).collect())?;
     for namespace in change.namespaces()?.iter().filter(|it| it.organization == id) {
         change.remove_namespace(&namespace.id)?;
     }

@@ -1,9 +1,10 @@
 //! Caller and Permit: the evidence that stages of the path hand on.
 
 use crate::{
-    access::{Access, Credential, Error},
+    access::{Access, Credential, Error, book::Person},
     domain::{
         Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Target,
+        UserId,
     },
     wire::SessionKey,
 };
@@ -16,6 +17,18 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId = OrganizationId::fixed(1)
 pub(crate) struct Caller(Principal);
 
 impl Caller {
+    /// Somebody with an account.
+    pub(super) fn person(id: UserId, person: &Person) -> Self {
+        Self(Principal {
+            kind: PrincipalKind::User(id),
+            organization: person.organization,
+            role: person.role,
+            permissions: person.permissions,
+            limits: None,
+            person: Some(id),
+        })
+    }
+
     /// Who it is.
     pub(crate) const fn principal(&self) -> &Principal {
         &self.0
@@ -70,6 +83,9 @@ impl Access {
             Credential::Key(text) => {
                 return Ok(Caller(self.0.ring.find(text.expose(), self.0.clock.now())?));
             }
+            Credential::Token(text) => return self.token_caller(text.expose()),
+            Credential::Page(page) => return self.page_caller(page),
+            Credential::Basic(basic) => return self.basic_caller(basic),
             // Whoever may read the data folder's key file owns the house already.
             Credential::Local { uid } if is_owner(*uid) => {
                 (PrincipalKind::Operator, Role::Admin, Permissions::all())

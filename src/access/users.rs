@@ -1,13 +1,16 @@
 //! People: their accounts, and who may change which.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use crate::{
     access::{
         Access, Caller, Error, password,
         people::{name, words},
+        sign_in::end_others,
     },
-    domain::{Email, OrganizationId, Role, Secret, User, UserId},
+    domain::{ApiKey, Email, OrganizationId, Role, Secret, User, UserId},
     store::Draft,
 };
 
@@ -158,6 +161,10 @@ impl Access {
             refuse_taken(&users, &user)?;
             refuse_last(&users, &before, Some(&user))?;
             change.put_user(&user)?;
+            // Whoever had their password is not them.
+            if user.password_hash != before.password_hash {
+                end_others(change, user.id, None)?;
+            }
             Ok(user)
         });
         let user = done.await?;
@@ -175,15 +182,28 @@ impl Access {
                 return Err(Error::Beyond);
             }
             refuse_last(&change.users()?, &user, None)?;
-            for key in change.keys()?.iter().filter(|key| key.owner == Some(user.id)) {
-                change.remove_key(&key.id)?;
-            }
-            change.remove_user(&user.id)?;
+            forget(change, &HashSet::from([user.id]))?;
             Ok::<_, Error>(())
         });
         done.await?;
         self.reload()
     }
+}
+
+/// Removes people's accounts, with what is theirs alone.
+pub(super) fn forget(change: &mut Draft<'_>, people: &HashSet<UserId>) -> Result<(), Error> {
+    let is_theirs = |key: &&ApiKey| key.owner.is_some_and(|owner| people.contains(&owner));
+    for key in change.keys()?.iter().filter(is_theirs) {
+        change.remove_key(&key.id)?;
+    }
+    for login in change.logins()?.iter().filter(|login| people.contains(&login.user)) {
+        change.remove_login(&login.id)?;
+    }
+    for id in people {
+        change.remove_second_factor(id)?;
+        change.remove_user(id)?;
+    }
+    Ok(())
 }
 
 /// Somebody of an organization, by id, name or address.
@@ -214,7 +234,7 @@ pub(super) fn username(text: &str) -> Result<String, Error> {
 }
 
 /// Refuses names that somebody else signs in with, in whatever organization.
-fn refuse_taken(users: &[User], user: &User) -> Result<(), Error> {
+pub(super) fn refuse_taken(users: &[User], user: &User) -> Result<(), Error> {
     let others = || users.iter().filter(|other| other.id != user.id);
     // A name that is another's address would be two accounts to whoever signs in with it.
     if others().any(|other| is_called(other, &user.username)) {

@@ -70,6 +70,15 @@ pub(super) async fn revoke(
     Ok(done("the key opens nothing any more"))
 }
 
+/// Signs tokens with a new key from now on. What the one before signed stays good until its end.
+pub(super) async fn rotate(
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
+) -> Result<Response, Failure> {
+    office.access.rotate_signing_keys(&caller.actor()).await?;
+    Ok(one(json!({ "rotated": true })))
+}
+
 fn shown(shown: &ShownKey) -> Value {
     let key = &shown.key;
     let permissions = match &key.grants[..] {

@@ -1,5 +1,6 @@
 //! The office: REST for people and their tools. Every route, on one screen.
 
+mod auth;
 mod bridge;
 mod desk;
 mod health;
@@ -141,8 +142,41 @@ fn routes() -> Vec<Route> {
         delete("/api/admin/sessions/{id}", Known, sessions::end),
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
     ];
+    routes.extend(signing_in());
     routes.extend(people());
     routes.extend(transports());
+    routes
+}
+
+/// Signing in, and what people see and change of themselves.
+fn signing_in() -> Vec<Route> {
+    use Need::{Known, May, Nothing};
+    let mut routes = vec![
+        post("/auth/totp", Known, auth::enrol),
+        delete("/auth/totp", Known, auth::drop_second_factor),
+        post("/auth/totp/confirm", Known, auth::confirm),
+        post("/api/admin/signing-keys/rotate", May(Permission::SystemManage), keys::rotate),
+    ];
+    for [login, refresh, logout, profile, password] in [
+        ["/auth/login", "/auth/refresh", "/auth/logout", "/auth/profile", "/auth/password"],
+        [
+            "/api/auth/login",
+            "/api/auth/refresh",
+            "/api/auth/logout",
+            "/api/auth/profile",
+            "/api/auth/password",
+        ],
+    ] {
+        routes.extend([
+            // What they bring is looked at.
+            post(login, Nothing, auth::login),
+            post(refresh, Nothing, auth::refresh),
+            post(logout, Known, auth::logout),
+            get(profile, Known, auth::profile),
+            put(profile, Known, auth::change_profile),
+            post(password, Known, auth::change_password),
+        ]);
+    }
     routes
 }
 

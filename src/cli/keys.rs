@@ -52,6 +52,9 @@ Examples:
         /// Id, as listed
         id: String,
     },
+    /// Sign the tokens of people with a new key; what the one before signed stays good until its end
+    #[command(after_help = "Example:\n  tollhouse key rotate-signing")]
+    RotateSigning,
 }
 
 /// A key to be made.
@@ -135,6 +138,7 @@ pub(super) async fn run(context: &Context, keys: Keys) -> Result<(), Failure> {
         Keys::Permissions => permissions(context).await,
         Keys::List => list(context).await,
         Keys::Revoke { id } => revoke(context, &id).await,
+        Keys::RotateSigning => rotate(context).await,
     }
 }
 
@@ -181,6 +185,16 @@ async fn revoke(context: &Context, id: &str) -> Result<(), Failure> {
         context.out.json(&json!({"revoked": id}))?;
     }
     context.out.note(&format!("revoked {id}"));
+    Ok(())
+}
+
+async fn rotate(context: &Context) -> Result<(), Failure> {
+    reach(context, Folder::MustBeThere, async |client| Ok(client.signing_key_rotate().await?))
+        .await?;
+    if context.out.format == Format::Json {
+        context.out.json(&json!({"rotated": true}))?;
+    }
+    context.out.note("tokens are signed with a new key from now on");
     Ok(())
 }
 

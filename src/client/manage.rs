@@ -387,6 +387,12 @@ impl Client {
     pub async fn key_revoke(&self, key: &str) -> Result<(), Error> {
         self.delete(&format!("/auth/api-keys/{}", segment(key))).await
     }
+
+    /// Has tokens signed with a new key from now on.
+    pub async fn signing_key_rotate(&self) -> Result<(), Error> {
+        let path = "/api/admin/signing-keys/rotate";
+        self.post::<serde_json::Value>(path, &serde_json::json!({})).await.map(drop)
+    }
 }
 
 /// Text as one segment of a path, whatever it holds.

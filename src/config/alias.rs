@@ -33,8 +33,8 @@ pub(super) const ALIASES: &[(&str, Meaning)] = &[
     ("MCP_GATEWAY_LOG_LEVEL", Level("observe.level")),
     ("MCP_GATEWAY_LOG_FORMAT", Setting("observe.format")),
     ("GATEWAY_AUTH_ENABLED", Setting("access.enabled")),
-    ("GATEWAY_SECRET_KEY", Unused("the key is made in the data folder")),
-    ("GATEWAY_ACCESS_TOKEN_EXPIRE_MINUTES", Unused("callers show API keys")),
+    ("GATEWAY_SECRET_KEY", Setting("access.tokens.secret_key")),
+    ("GATEWAY_ACCESS_TOKEN_EXPIRE_MINUTES", Setting("access.tokens.minutes")),
     ("GATEWAY_ADMIN_PASSWORD", Unused("claim the gateway with 'tollhouse setup'")),
     ("DATABASE_URL", Unused("all state is in the data folder")),
 ];

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Fault, Origin, Settings};
+use crate::access;
 
 /// Numbers for which 0 means something; every other number is a limit that 0 would close.
 const ZERO_HAS_A_MEANING: &[&str] = &["drain_seconds", "catalog.fresh_ms", "catalog.stale_ms"];
@@ -33,7 +34,14 @@ pub(super) fn is_boundless(value: &Value) -> bool {
 
 /// All rules that are broken.
 pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> Vec<Breach> {
-    let rules = [open_to_the_network, bare_on_the_network, public_url, no_data, relative_commands];
+    let rules = [
+        open_to_the_network,
+        bare_on_the_network,
+        public_url,
+        no_data,
+        relative_commands,
+        short_secret,
+    ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
 }
 
@@ -109,6 +117,22 @@ fn relative_commands(settings: &Settings, origin: Origins<'_>) -> Option<Breach>
         fix: "write absolute paths, for example /usr/bin/git".into(),
     };
     Some(Breach { about: &["stdio_bridge.commands"], fault })
+}
+
+fn short_secret(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    let secret = settings.access.tokens.secret_key.as_ref()?;
+    if secret.expose().len() >= access::SHORTEST_SECRET {
+        return None;
+    }
+    let fault = Fault {
+        key: "access.tokens.secret_key".into(),
+        value: None,
+        origin: origin("access.tokens.secret_key"),
+        wrong: format!("is shorter than {} characters", access::SHORTEST_SECRET),
+        fix: "write random ones, for example those of `openssl rand -hex 32`, or leave it out"
+            .into(),
+    };
+    Some(Breach { about: &["access.tokens.secret_key"], fault })
 }
 
 fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

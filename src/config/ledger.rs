@@ -162,7 +162,11 @@ impl Ledger {
             return Err(Faults(self.faults));
         }
         let entries = leaves(&self.tree).into_iter().map(|(key, value)| Entry {
-            value: if is_secret(&key) { Value::from("[secret]") } else { value },
+            value: if is_secret(&key) && !value.is_null() {
+                Value::from("[secret]")
+            } else {
+                value
+            },
             origin: self.origins.get(&key).cloned().unwrap_or(Origin::Default),
             key,
         });

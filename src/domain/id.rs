@@ -60,6 +60,8 @@ identifiers! {
     ServerId;
     /// Which instance of a server.
     InstanceId;
+    /// Which sign-in.
+    LoginId;
 }
 
 /// Names one request in every answer, log line and error: ours, or the one the client brought.

@@ -6,6 +6,7 @@ mod grant;
 mod id;
 mod item;
 mod key;
+mod login;
 mod name;
 mod organization;
 mod page;
@@ -23,10 +24,12 @@ pub use call::{Scope, Target};
 pub use email::{Email, InvalidEmail};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
-    InstanceId, InvalidId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId, UserId,
+    InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId,
+    UserId,
 };
 pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
+pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
 pub use page::{Cursor, InvalidCursor};

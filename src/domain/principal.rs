@@ -58,6 +58,8 @@ impl User {
 pub enum PrincipalKind {
     /// The bearer of an API key.
     Key(KeyId),
+    /// Somebody who signed in.
+    User(UserId),
     /// The owner of this machine's data folder, over its local socket.
     Operator,
     /// Nobody in particular: authentication is off.
@@ -68,6 +70,7 @@ impl fmt::Display for PrincipalKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(id) => write!(f, "key:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
             Self::Operator => f.write_str("operator"),
             Self::Anonymous => f.write_str("anonymous"),
         }
@@ -121,6 +124,12 @@ impl Actor {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&PrincipalKind> for Actor {
+    fn from(kind: &PrincipalKind) -> Self {
+        Self(kind.to_string())
     }
 }
 

@@ -18,6 +18,12 @@ pub enum Noun {
     Key,
     /// A server with its instances.
     Server,
+    /// Somebody's sign-in.
+    Login,
+    /// A key that signs tokens.
+    SigningKey,
+    /// Somebody's second factor.
+    SecondFactor,
 }
 
 impl Noun {
@@ -30,6 +36,9 @@ impl Noun {
             Self::User => "user",
             Self::Key => "key",
             Self::Server => "server",
+            Self::Login => "login",
+            Self::SigningKey => "signing_key",
+            Self::SecondFactor => "second_factor",
         }
     }
 }

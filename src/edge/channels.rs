@@ -6,8 +6,8 @@ use axum::body::Body;
 use http::{HeaderMap, Method as Verb, Response, StatusCode};
 
 use crate::{
-    access::Credential,
-    domain::{KeyText, PrincipalKind, Secret},
+    access::{self, Credential},
+    domain::PrincipalKind,
     edge::{
         self,
         arrival::{Arrival, Inside},
@@ -53,6 +53,10 @@ impl Channels {
         if *verb != way.verb() {
             return Err(reply::takes_only(&way.verb()).into());
         }
+        // A browser sends a cookie along with whatever page opens a channel.
+        if matches!(arrival.credential, Credential::Page(_)) {
+            arrival.credential = Credential::None;
+        }
         if way == Way::Socket && matches!(arrival.credential, Credential::None) {
             arrival.credential = offered_key(&arrival.headers).unwrap_or(Credential::None);
         }
@@ -75,8 +79,7 @@ pub(super) fn refuse(arrival: &Arrival, problem: &Problem, status: StatusCode) -
     reply::rpc_problem(problem, &RawId::null(), &arrival.request_id, Some(status))
 }
 
-/// The key that a page offers as a subprotocol: browsers let it set no headers.
+/// The key or token that a page offers as a subprotocol: browsers let it set no headers.
 fn offered_key(headers: &HeaderMap) -> Option<Credential> {
-    let key = websocket::offers(headers).find_map(|offer| offer.strip_prefix("bearer."))?;
-    KeyText::is_claimed_by(key).then(|| Credential::Key(Secret::new(key)))
+    access::bearer(websocket::offers(headers).find_map(|offer| offer.strip_prefix("bearer."))?)
 }

@@ -111,10 +111,14 @@ impl Front {
         if let Err(problem) = self.0.guard.check(peer, request.uri(), request.headers()) {
             return refuse(&problem);
         }
-        let credential = match credential(peer, request.headers()) {
+        let credential = match credential(peer, request.method(), request.headers()) {
             Ok(credential) => credential,
             Err(error) => return refuse(&error.into()),
         };
+        let from = peer.address.map(|address| address.ip());
+        if let Err(problem) = self.0.inside.pipeline.prepare(&credential, from).await {
+            return refuse(&problem);
+        }
         if let Some((way, scope)) = Way::of(request.uri().path()) {
             let (headers, request_id) = (request.headers().clone(), request_id.clone());
             let via = way.name();
@@ -124,7 +128,7 @@ impl Front {
         let Some(scope) = scope(request.uri().path()) else {
             return match Plain::find(request.uri().path()) {
                 Some(plain) => self.plain(plain, peer, request, (credential, request_id)).await,
-                None => self.office(request, credential, request_id).await,
+                None => self.office(request, peer, credential, request_id).await,
             };
         };
         let (parts, body) = request.into_parts();
@@ -175,6 +179,7 @@ impl Front {
     async fn office<B>(
         &self,
         mut request: Request<B>,
+        peer: &Peer,
         credential: Credential,
         request_id: &RequestId,
     ) -> Response<Body>
@@ -183,6 +188,7 @@ impl Front {
         B::Error: Into<axum::BoxError>,
     {
         request.extensions_mut().insert(credential);
+        request.extensions_mut().insert(*peer);
         request.extensions_mut().insert(request_id.clone());
         let request = request.map(Body::new);
         let Ok(response) = self.0.office.clone().oneshot(request).await;
@@ -310,8 +316,12 @@ impl Front {
     }
 }
 
-fn credential(peer: &Peer, headers: &HeaderMap) -> Result<Credential, crate::access::Error> {
-    match (Credential::of(headers)?, peer.uid) {
+fn credential(
+    peer: &Peer,
+    verb: &Verb,
+    headers: &HeaderMap,
+) -> Result<Credential, crate::access::Error> {
+    match (Credential::of_request(verb, headers)?, peer.uid) {
         (Credential::None, Some(uid)) => Ok(Credential::Local { uid }),
         (credential, _) => Ok(credential),
     }

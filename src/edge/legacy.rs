@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    access::Reach,
     domain::SessionId,
     edge::{
         arrival::{Arrival, Inside},
@@ -20,7 +21,7 @@ use crate::{
         converse::{self, CANCELLED, NO_METHOD},
         reply::{self, Refusal},
         session::{Opening, Out, Place, Reader, STANDING, Session, translate},
-        stream::{self, Source},
+        stream::{self, Leashed, Source},
     },
     pipeline::{NOT_THERE, Reply},
     problem::{Kind, Problem},
@@ -148,8 +149,10 @@ impl Legacy<'_> {
             Some(_) => None,
             None => priming(&session, Place { stream: STANDING, number: 0 }),
         };
-        let reader = reader.unwrap_or_else(|| session.read_standing());
-        stream::response(stream::events(reader, first, self.0.closing.clone()))
+        let source = reader.unwrap_or_else(|| session.read_standing());
+        let leash = self.0.pipeline.leash(&arrival.credential, Reach::Credential);
+        let source = Leashed { source, leash };
+        stream::response(stream::events(source, first, self.0.closing.clone()))
     }
 
     /// Ends a session.

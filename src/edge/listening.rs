@@ -2,6 +2,7 @@
 //! told on the stream that stands open.
 
 use crate::{
+    access::{Credential, Reach},
     edge::{
         arrival::{Arrival, Inside},
         converse::call_of,
@@ -82,15 +83,17 @@ impl Inside {
 async fn tell(
     inside: &Inside,
     session: &Session,
-    credential: &crate::access::Credential,
+    credential: &Credential,
     mut listening: Listening,
 ) {
-    while let Some(notice) = listening.next().await {
-        // A key that was revoked meanwhile hears nothing more.
-        if !inside.pipeline.knows(credential) {
-            inside.sessions.turn_out(session.id());
-            return;
-        }
+    let leash = inside.pipeline.leash(credential, Reach::Owner);
+    loop {
+        let notice = tokio::select! {
+            biased;
+            () = leash.over() => return inside.sessions.turn_out(session.id()),
+            notice = listening.next() => notice,
+        };
+        let Some(notice) = notice else { return };
         let is_wanted = match (notice.tells(), session.level()) {
             (Tells::Message { level }, Some(wanted)) => *level >= wanted,
             _ => true,

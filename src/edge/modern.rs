@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Credential,
+    access::{Credential, Leash, Reach},
     edge::{
         arrival::{Arrival, Inside},
         channel::Outbox,
@@ -144,7 +144,7 @@ fn whole(inside: &Inside, (call, credential, reply): Asked) -> Response<Body> {
     let id = call.request.id();
     match reply {
         Ok(Reply { body: Said::Listening(listening), .. }) => {
-            listen(inside, id, credential, listening)
+            listen(inside, id, &credential, listening)
         }
         Ok(Reply { body, .. }) => {
             let mut response = reply::json(render(&call, &id, &body));
@@ -159,20 +159,21 @@ fn whole(inside: &Inside, (call, credential, reply): Asked) -> Response<Body> {
 fn listen(
     inside: &Inside,
     id: RawId,
-    credential: Credential,
+    credential: &Credential,
     listening: Listening,
 ) -> Response<Body> {
     let first = stream::message(&listening.acknowledgement().for_listener(&id));
-    let heard = Heard { inside: inside.clone(), id, credential, listening, is_over: false };
+    let heard = Heard::new(inside, id, credential, listening);
     // It ends by itself when the doors close, with a last word.
     stream::response(stream::events(heard, Some(first), CancellationToken::new()))
 }
 
-/// What a listener hears, until the doors close or there is no more.
+/// What a listener hears, until the doors close, its credential opens nothing any more, or there
+/// is no more.
 struct Heard {
     inside: Inside,
     id: RawId,
-    credential: Credential,
+    leash: Leash,
     listening: Listening,
     is_over: bool,
 }
@@ -189,15 +190,19 @@ impl Source for Heard {
 }
 
 impl Heard {
+    fn new(inside: &Inside, id: RawId, credential: &Credential, listening: Listening) -> Self {
+        let leash = inside.pipeline.leash(credential, Reach::Credential);
+        Self { inside: inside.clone(), id, leash, listening, is_over: false }
+    }
+
     async fn hear(&mut self) -> Option<Bytes> {
         let notice = tokio::select! {
             biased;
             () = self.inside.closing.cancelled() => None,
+            () = self.leash.over() => None,
             notice = self.listening.next() => notice,
         };
-        // A key that was revoked meanwhile hears nothing more.
-        let notice = notice.filter(|_| self.inside.pipeline.knows(&self.credential))?;
-        Some(notice.for_listener(&self.id))
+        Some(notice?.for_listener(&self.id))
     }
 
     /// The result with which listening ends.
@@ -229,8 +234,7 @@ pub(super) async fn ask_on_channel(
     match cancelled.run_until_cancelled(asking).await? {
         Ok(Reply { body: Said::Listening(listening), .. }) => {
             outbox.say(listening.acknowledgement().for_listener(&id)).await;
-            let inside = inside.clone();
-            let mut heard = Heard { inside, id, credential, listening, is_over: false };
+            let mut heard = Heard::new(inside, id, &credential, listening);
             while let Some(Some(message)) = cancelled.run_until_cancelled(heard.hear()).await {
                 outbox.say(message).await;
             }

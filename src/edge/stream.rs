@@ -12,6 +12,7 @@ use http::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Leash,
     edge::session::Reader,
     wire::{encode_event, encode_event_with_id},
 };
@@ -60,6 +61,22 @@ pub(super) fn events<S: Source>(
         event.map(|event| (Ok(event), (source, until)))
     });
     Box::pin(futures_util::StreamExt::chain(start, rest))
+}
+
+/// A source that ends with the credential it was opened with.
+pub(super) struct Leashed<S> {
+    pub(super) source: S,
+    pub(super) leash: Leash,
+}
+
+impl<S: Source> Source for Leashed<S> {
+    async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            () = self.leash.over() => None,
+            event = self.source.next() => event,
+        }
+    }
 }
 
 impl Source for Reader {

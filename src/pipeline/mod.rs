@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, Credential},
+    access::{Access, Credential, Leash, Reach},
     catalog::{self, Catalog},
     domain::{
         Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
@@ -191,6 +191,21 @@ impl Pipeline {
     pub(crate) fn who(&self, credential: &Credential) -> Option<PrincipalKind> {
         let caller = self.access.authenticate(credential).ok()?;
         Some(caller.principal().kind.clone())
+    }
+
+    /// Holds what a credential opens, until it opens nothing any more.
+    pub(crate) fn leash(&self, credential: &Credential, reach: Reach) -> Leash {
+        self.access.leash(credential, reach)
+    }
+
+    /// Prepares a credential that takes longer than a call may wait for.
+    pub(crate) async fn prepare(
+        &self,
+        credential: &Credential,
+        from: Option<std::net::IpAddr>,
+    ) -> Result<(), Problem> {
+        let prepared = self.access.prepare(credential, from).await;
+        prepared.map_err(crate::access::Error::into_problem)
     }
 
     /// Sessions that an organization may have open at the same time.

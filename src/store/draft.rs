@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Namespace, NamespaceId, Noun,
-    Organization, OrganizationId, Server, ServerId, SessionId, SessionRecord, Timestamp, User,
-    UserId,
+    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Login, LoginId, Namespace,
+    NamespaceId, Noun, Organization, OrganizationId, SecondFactor, Server, ServerId, SessionId,
+    SessionRecord, SigningKey, Timestamp, User, UserId,
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 /// One change in the making: reads see the store with the change already in it.
 ///
 /// Each thing that was put or removed gets one audit line and one feed entry, with the same
-/// number; they follow the order organizations, namespaces, users, keys, servers.
+/// number; they follow the order of the tables' kinds.
 pub(crate) struct Draft<'a> {
     transaction: &'a WriteTransaction,
     seal: &'a Seal,
@@ -185,6 +185,59 @@ impl<'a> Draft<'a> {
     /// Whether it notes anything.
     pub(super) fn has_notes(&self) -> bool {
         !self.notes.is_empty()
+    }
+
+    /// Makes or replaces a sign-in.
+    pub(crate) fn put_login(&mut self, login: &Login) -> Result<(), Error> {
+        self.put(login)
+    }
+
+    /// Ends a sign-in and returns it, if it was there.
+    pub(crate) fn remove_login(&mut self, id: &LoginId) -> Result<Option<Login>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// One sign-in.
+    pub(crate) fn login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
+        self.find(id.to_string())
+    }
+
+    /// Every sign-in.
+    pub(crate) fn logins(&self) -> Result<Vec<Login>, Error> {
+        self.all()
+    }
+
+    /// Makes or replaces a key that signs tokens.
+    pub(crate) fn put_signing_key(&mut self, key: &SigningKey) -> Result<(), Error> {
+        self.put(key)
+    }
+
+    /// Removes a key that signed tokens and returns it, if it was there.
+    pub(crate) fn remove_signing_key(&mut self, id: &str) -> Result<Option<SigningKey>, Error> {
+        self.remove(id.to_owned())
+    }
+
+    /// Every key that signs tokens, or did.
+    pub(crate) fn signing_keys(&self) -> Result<Vec<SigningKey>, Error> {
+        self.all()
+    }
+
+    /// Makes or replaces somebody's second factor.
+    pub(crate) fn put_second_factor(&mut self, factor: &SecondFactor) -> Result<(), Error> {
+        self.put(factor)
+    }
+
+    /// Removes somebody's second factor and returns it, if it was there.
+    pub(crate) fn remove_second_factor(
+        &mut self,
+        user: &UserId,
+    ) -> Result<Option<SecondFactor>, Error> {
+        self.remove(user.to_string())
+    }
+
+    /// Somebody's second factor.
+    pub(crate) fn second_factor(&self, user: &UserId) -> Result<Option<SecondFactor>, Error> {
+        self.find(user.to_string())
     }
 
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {

@@ -47,6 +47,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
+use uuid::Uuid;
 
 use crate::domain::{Actor, Clock};
 
@@ -92,6 +93,7 @@ struct Inner {
     shelf: Arc<Shelf>,
     seal: Arc<Seal>,
     pepper: KeyBytes,
+    name: String,
 }
 
 impl Store {
@@ -189,6 +191,11 @@ impl Store {
         &self.0.pepper
     }
 
+    /// What others may call this house: no other has the same name, as its master key has no other.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Whether the store takes changes, and why not.
     pub(crate) fn state(&self) -> Condition {
         self.0.shelf.condition()
@@ -223,6 +230,7 @@ impl Store {
             shelf: Arc::clone(&shelf),
             seal: Arc::clone(&vault.seal),
             pepper: derive(master, "tollhouse api keys 1"),
+            name: name(master),
         };
         let writer = Writer {
             inbox: outbox,
@@ -286,6 +294,12 @@ fn make_empty_file(folder: &Folder) -> Result<(), Error> {
     let path = folder.database();
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     made.map(drop).map_err(in_file(&path))
+}
+
+/// A name made of the master key, of which it tells nothing.
+fn name(master: &KeyBytes) -> String {
+    let digest = derive(master, "tollhouse name 1");
+    Uuid::from_slice(&digest[..16]).expect("sixteen bytes").simple().to_string()
 }
 
 fn exists(path: &Path) -> Result<bool, Error> {

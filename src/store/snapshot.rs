@@ -8,7 +8,8 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyUse, Namespace, Organization, Server, SessionRecord, User,
+    ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, SecondFactor,
+    Server, SessionRecord, SigningKey, User, UserId,
 };
 
 use super::{
@@ -80,6 +81,31 @@ impl Snapshot {
         self.all()
     }
 
+    /// One person's account.
+    pub(crate) fn user(&self, id: &UserId) -> Result<Option<User>, Error> {
+        self.find(id.to_string().as_bytes())
+    }
+
+    /// One sign-in.
+    pub(crate) fn login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
+        self.find(id.to_string().as_bytes())
+    }
+
+    /// Every sign-in.
+    pub(crate) fn logins(&self) -> Result<Vec<Login>, Error> {
+        self.all()
+    }
+
+    /// Every key that signs tokens, or did.
+    pub(crate) fn signing_keys(&self) -> Result<Vec<SigningKey>, Error> {
+        self.all()
+    }
+
+    /// Somebody's second factor.
+    pub(crate) fn second_factor(&self, user: &UserId) -> Result<Option<SecondFactor>, Error> {
+        self.find(user.to_string().as_bytes())
+    }
+
     /// Audit lines with a number greater than `after`, at most `limit` of them.
     pub(crate) fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditLine>, Error> {
         self.following(after, limit)
@@ -93,6 +119,13 @@ impl Snapshot {
     /// The number of the last audit line and feed entry; zero where nothing ever changed.
     pub(crate) fn last_sequence(&self) -> Result<u64, Error> {
         self.watched(|| last_number(&self.transaction.open_table(AUDIT.definition())?))
+    }
+
+    fn find<R: Record>(&self, key: &[u8]) -> Result<Option<R>, Error> {
+        self.watched(|| {
+            let table = self.transaction.open_table(R::TABLE.definition())?;
+            codec::fetch(&table, &self.seal, key)
+        })
     }
 
     fn all<R: Record>(&self) -> Result<Vec<R>, Error> {

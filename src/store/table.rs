@@ -4,8 +4,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Namespace, Noun, Organization, Server, SessionId,
-    SessionRecord, User,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization,
+    SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
 };
 
 use super::{error::Error, upgrade::House};
@@ -32,10 +32,30 @@ const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
 /// When API keys were used last, by the id of the key.
 const KEY_USES: Table = Table { name: "key_uses", kind: 9, version: 1 };
 
+/// By id.
+const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
+/// By the id that stands in the head of tokens.
+const SIGNING_KEYS: Table = Table { name: "signing_keys", kind: 21, version: 1 };
+/// By the id of the person.
+const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version: 1 };
+
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 10] =
-    [HOUSE, ORGANIZATIONS, NAMESPACES, USERS, KEYS, SERVERS, AUDIT, FEED, SESSIONS, KEY_USES];
+pub(super) const ALL: [Table; 13] = [
+    HOUSE,
+    ORGANIZATIONS,
+    NAMESPACES,
+    USERS,
+    KEYS,
+    SERVERS,
+    AUDIT,
+    FEED,
+    SESSIONS,
+    KEY_USES,
+    LOGINS,
+    SIGNING_KEYS,
+    SECOND_FACTORS,
+];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +135,9 @@ things! {
     User in USERS, called by |it| &it.username;
     Key in KEYS, called by |it| &it.name;
     Server in SERVERS, called by |it| it.name.as_str();
+    Login in LOGINS, called by |it| &it.username;
+    SigningKey in SIGNING_KEYS, called by |it| &it.id;
+    SecondFactor in SECOND_FACTORS, called by |it| &it.username;
 }
 
 impl Record for SessionRecord {

@@ -201,7 +201,7 @@ fn a_revoked_key_ends_its_channel_at_once() {
     let id = made["data"]["id"].as_str().expect("an id");
     assert!(gateway.ask("DELETE", &format!("/auth/api-keys/{id}"), None).status < 300);
 
-    assert_eq!(socket.rest().0, Some(1_008));
+    assert_eq!(socket.rest(), (Some(1_008), Vec::new()));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod pipeline;
 mod problem;
 mod rpc;
 mod sessions;
+mod sign_in;
 mod tasks;
 mod tenants;
 mod warden;

@@ -36,6 +36,26 @@ const fn sending(
 const NOBODY: &str = "/auth/users/nobody";
 const NO_KEY: &str = "/auth/api-keys/000000000000";
 
+/// Signing in, and one's own account. A key belongs to no sign-in.
+const SIGNING_IN: [Sample; 16] = [
+    sending("POST", "/auth/login", "/auth/login", 422),
+    sending("POST", "/auth/refresh", "/auth/refresh", 422),
+    sample("POST", "/auth/logout", "/auth/logout", 400),
+    sample("GET", "/auth/profile", "/auth/profile", 200),
+    sending("PUT", "/auth/profile", "/auth/profile", 422),
+    sending("POST", "/auth/password", "/auth/password", 422),
+    sending("POST", "/api/auth/login", "/api/auth/login", 422),
+    sending("POST", "/api/auth/refresh", "/api/auth/refresh", 422),
+    sample("POST", "/api/auth/logout", "/api/auth/logout", 400),
+    sample("GET", "/api/auth/profile", "/api/auth/profile", 200),
+    sending("PUT", "/api/auth/profile", "/api/auth/profile", 422),
+    sending("POST", "/api/auth/password", "/api/auth/password", 422),
+    sending("POST", "/auth/totp", "/auth/totp", 422),
+    sending("DELETE", "/auth/totp", "/auth/totp", 422),
+    sending("POST", "/auth/totp/confirm", "/auth/totp/confirm", 422),
+    sample("POST", "/api/admin/signing-keys/rotate", "/api/admin/signing-keys/rotate", 200),
+];
+
 /// Lists, and how things are.
 const LISTS: [&str; 26] = [
     "/health",
@@ -95,6 +115,7 @@ const ASKED: [Sample; 22] = [
 fn samples() -> Vec<Sample> {
     let mut all: Vec<Sample> = LISTS.map(|path| sample("GET", path, path, 200)).into();
     all.extend(ASKED);
+    all.extend(SIGNING_IN);
     all.extend(things("/auth/users", "/auth/users/{user}", NOBODY));
     all.extend(things("/api/admin/users", "/api/admin/users/{user}", "/api/admin/users/nobody"));
     all.extend(things(
@@ -255,6 +276,38 @@ fn every_route_asks_for_what_it_declares() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn whoever_signed_in_may_what_their_role_may_until_they_are_switched_off() {
+    let House { gateway, actors, needs } = house();
+    let sign_in = r#"{"email":"vera@example.com","password":"correct horse battery staple 9"}"#;
+    let account = sign_in.replace('}', r#","role":"viewer"}"#);
+    assert_eq!(gateway.ask("POST", "/auth/users", Some(&account)).status, 201);
+    let said = gateway.ask_as(None, "POST", "/auth/login", Some(sign_in));
+    let token = said.json()["access_token"].as_str().expect("a token").to_owned();
+    let viewer = actors.iter().find(|actor| actor.name == "viewer").expect("a viewer");
+    let may = viewer.may.as_ref().expect("permissions");
+    let wrong = |token: &str, expected: &dyn Fn(&str) -> u16| -> Vec<String> {
+        let asked = LISTS.iter().map(|path| {
+            let need = &needs[&("GET".to_owned(), (*path).to_owned())];
+            let status = gateway.ask_as(Some(token), "GET", path, None).status;
+            (path, need, status, if need == "public" { 200 } else { expected(need) })
+        });
+        asked.filter(|it| it.2 != it.3).map(|it| format!("{it:?}")).collect()
+    };
+
+    let is_let_in = |need: &str| need == "known" || may.contains(need);
+    let as_viewer = |need: &str| if is_let_in(need) { 200 } else { 403 };
+    assert_eq!(wrong(&token, &as_viewer), Vec::<String>::new());
+    let half = token.rfind('.').expect("a signature") + 40;
+    let other = if token.as_bytes()[half] == b'A' { "B" } else { "A" };
+    let forged = format!("{}{other}{}", &token[..half], &token[half + 1..]);
+    assert_eq!(wrong(&forged, &|_| 401), Vec::<String>::new());
+
+    let off = Some(r#"{"is_active":false}"#);
+    assert_eq!(gateway.ask("PATCH", "/auth/users/vera@example.com", off).status, 200);
+    assert_eq!(wrong(&token, &|_| 401), Vec::<String>::new());
 }
 
 /// A call of MCP as it is made here, with what it needs.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::settings::Settings;
 pub(super) use self::{outbox::Outbox, way::Way};
 use crate::{
-    access::Credential,
+    access::{Credential, Leash, Reach},
     domain::{RequestId, Scope},
     edge::{
         arrival::{Arrival, Inside},
@@ -47,7 +47,7 @@ pub(super) struct Guest {
 /// Why a channel ends from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Its client's key is not valid any more.
+    /// Its client's credential opens nothing any more.
     Stranger,
     /// Its session was ended.
     SessionOver,
@@ -83,6 +83,7 @@ enum Handshake {
 pub(super) struct Channel {
     inside: Inside,
     guest: Arc<Guest>,
+    leash: Leash,
     outbox: Outbox,
     max_calls: usize,
     running: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -103,6 +104,7 @@ impl Channel {
     pub(super) fn new(inside: Inside, guest: Guest, outbox: Outbox, settings: &Settings) -> Self {
         Self {
             closing: inside.closing.child_token(),
+            leash: inside.pipeline.leash(&guest.credential, Reach::Credential),
             inside,
             guest: Arc::new(guest),
             outbox,
@@ -165,11 +167,8 @@ impl Channel {
             tokio::select! {
                 biased;
                 Some(done) = self.running.next() => self.after(done),
-                () = over => {
-                    // It may be over because its owner is not let in any more.
-                    let is_known = self.inside.pipeline.knows(&self.guest.credential);
-                    return if is_known { End::SessionOver } else { End::Stranger };
-                }
+                () = self.leash.over() => return End::Stranger,
+                () = over => return End::SessionOver,
                 () = self.closing.cancelled(), if !self.is_closing => self.is_closing = true,
             }
         }

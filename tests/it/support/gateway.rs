@@ -50,6 +50,13 @@ impl Gateway {
         printed["api_key"].as_str().expect("a key").to_owned()
     }
 
+    /// The same gateway as somebody sees it who has another key, or a token.
+    pub(crate) fn with_key(&self, key: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (address, key) = (self.address.clone(), key.to_owned());
+        Self { folder, process: None, address, key }
+    }
+
     /// Starts the process on the folder there is.
     pub(crate) fn run(&mut self, environment: &[(&str, &str)]) {
         let log = std::fs::File::create(self.folder.path().join("log")).expect("writable");
