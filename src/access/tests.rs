@@ -16,6 +16,8 @@ struct House {
     store: Store,
     clock: Arc<FixedClock>,
     folder: tempfile::TempDir,
+    /// Of that account.
+    key: Secret,
 }
 
 /// A house with one account, `ann`.
@@ -31,9 +33,8 @@ async fn house_with(settings: Settings) -> House {
     let store = Store::create(&data, &store, clock.clone()).expect("a store");
     furnish(&store).await.expect("furnished");
     let access = Access::new(settings, &store, clock.clone()).expect("readable");
-    let claim = Secret::new(PASSWORD);
-    access.claim(&Actor::system("test"), "Ann", claim).await.expect("claimed");
-    House { access, store, clock, folder }
+    let claimed = access.claim(&Actor::system("test"), "Ann", Secret::new(PASSWORD)).await;
+    House { access, store, clock, folder, key: claimed.expect("claimed") }
 }
 
 fn attempt(name: &str, password: &str) -> Attempt {
@@ -128,19 +129,12 @@ async fn what_changes_of_a_person_counts_at_the_next_call() {
 #[tokio::test]
 async fn a_key_of_somebody_who_may_not_come_in_opens_nothing() {
     let house = house().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let (data, settings) = (folder.path().join("data"), store::Settings::default());
-    let store = Store::create(&data, &settings, house.clock.clone()).expect("a store");
-    furnish(&store).await.expect("furnished");
-    let access = Access::new(Settings::default(), &store, house.clock.clone()).expect("readable");
-    let key = access.claim(&Actor::system("test"), "ann", Secret::new(PASSWORD)).await;
-    let key = Credential::Key(key.expect("claimed"));
-    let other = House { access, store, clock: house.clock.clone(), folder };
-    assert!(other.role(&key).is_ok());
+    let key = Credential::Key(house.key.clone());
+    assert!(house.role(&key).is_ok());
 
-    other.put(User { is_active: false, ..other.user() }).await;
+    house.put(User { is_active: false, ..house.user() }).await;
 
-    assert!(matches!(other.role(&key), Err(Error::UnknownKey)));
+    assert!(matches!(house.role(&key), Err(Error::UnknownKey)));
 }
 
 #[tokio::test]
@@ -225,8 +219,7 @@ async fn a_sign_in_lasts_a_week_unused_and_a_month_used() {
 
 #[tokio::test]
 async fn tokens_outlive_a_restart_and_a_new_key() {
-    let House { access, store, clock, folder } = house().await;
-    let house = House { access, store, clock, folder };
+    let house = house().await;
     let before = house.sign_in().await;
     let old = house.store.read().and_then(|it| it.signing_keys()).expect("readable");
 
