@@ -15,7 +15,7 @@ struct House {
     access: Access,
     store: Store,
     clock: Arc<FixedClock>,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     /// Of that account.
     key: Secret,
 }
@@ -34,7 +34,7 @@ async fn house_with(settings: Settings) -> House {
     furnish(&store).await.expect("furnished");
     let access = Access::new(settings, &store, clock.clone()).expect("readable");
     let claimed = access.claim(&Actor::system("test"), "Ann", Secret::new(PASSWORD)).await;
-    House { access, store, clock, folder, key: claimed.expect("claimed") }
+    House { access, store, clock, _folder: folder, key: claimed.expect("claimed") }
 }
 
 fn attempt(name: &str, password: &str) -> Attempt {
