@@ -7,10 +7,11 @@ use serde::Deserialize;
 use crate::{
     access::{
         Access, Caller, Credential, Error, password,
+        people::words,
         sign_in::{actor, end_others},
         users::{refuse_taken, username as username_of},
     },
-    domain::{PrincipalKind, Secret, User},
+    domain::{Email, PrincipalKind, Secret, User},
 };
 
 /// What somebody changes of themselves. Their role is not theirs to change.
@@ -19,6 +20,11 @@ use crate::{
 pub(crate) struct ProfileForm {
     /// What they sign in with.
     username: Option<String>,
+    /// Another name to sign in with.
+    email: Option<String>,
+    /// What people call them.
+    #[serde(alias = "full_name")]
+    name: Option<String>,
 }
 
 /// A person, and how they sign in.
@@ -61,12 +67,22 @@ impl Access {
         let PrincipalKind::User(id) = caller.principal().kind else {
             return Err(Error::NotSignedIn);
         };
-        let Some(username) = form.username else { return Ok(()) };
-        let username = username_of(&username)?;
+        let username = form.username.map(|text| username_of(&text)).transpose()?;
+        let email = form.email.map(|text| text.parse::<Email>()).transpose()?;
+        let name = form.name.map(|text| words(text.trim())).transpose()?;
         let who = actor(id);
         let written = self.0.store.write(&who, move |change| {
-            let Some(user) = change.user(&id)? else { return Err(Error::InvalidToken) };
-            let user = User { username, updated_at: Some(change.now()), ..user };
+            let Some(before) = change.user(&id)? else { return Err(Error::InvalidToken) };
+            let is_other_address = email.is_some() && email != before.email;
+            let user = User {
+                username: username.unwrap_or_else(|| before.username.clone()),
+                name: name.unwrap_or_else(|| before.name.clone()),
+                // Another address is not yet proved to be theirs.
+                email_verified: before.email_verified && !is_other_address,
+                email: email.or_else(|| before.email.clone()),
+                updated_at: Some(change.now()),
+                ..before
+            };
             refuse_taken(&change.users()?, &user)?;
             change.put_user(&user)?;
             Ok(())

@@ -15,7 +15,10 @@ use crate::{
         self, Access, Attempt, Caller, Credential, Pass, PasswordForm, Profile, ProfileForm,
         SignedIn,
     },
-    admin::desk::{Checked, Failure, Visitor, done, one},
+    admin::{
+        desk::{Checked, Failure, Visitor, done, one},
+        users,
+    },
     domain::{LoginKind, Secret},
     edge::Peer,
     problem::{Kind, Problem},
@@ -294,14 +297,7 @@ fn shown(access: &Access, caller: &Caller) -> Result<Value, Failure> {
 }
 
 fn person(profile: &Profile) -> Value {
-    let Profile { user, has_second_factor } = profile;
-    json!({
-        "id": user.id,
-        "username": user.username,
-        "organization_id": user.organization,
-        "role": user.role,
-        "is_active": user.is_active,
-        "second_factor": has_second_factor,
-        "created_at": user.created_at.to_string(),
-    })
+    let mut shown = users::shown(&profile.user);
+    shown["second_factor"] = profile.has_second_factor.into();
+    shown
 }

@@ -71,7 +71,7 @@ pub(super) async fn remove(
 }
 
 /// A person as others see them: without what proves who they are.
-fn shown(user: &User) -> Value {
+pub(super) fn shown(user: &User) -> Value {
     let name = if user.name.is_empty() { &user.username } else { &user.name };
     json!({
         "id": user.id.to_string(),

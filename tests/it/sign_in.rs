@@ -237,7 +237,14 @@ fn people_change_themselves_but_not_their_role() {
     let put = |body: &str| ask(&gateway, "PUT", "/auth/profile", &head, Some(body));
 
     assert_eq!(put(r#"{"username":"root"}"#).json()["username"], "root");
-    for body in [r#"{"role":"admin"}"#, r#"{"id":"x"}"#, r#"{"is_active":true}"#] {
+    let said = put(r#"{"email":"root@example.com","full_name":"Root"}"#).json();
+    assert_eq!(
+        (&said["username"], &said["email"], &said["name"], &said["is_superuser"]),
+        (&json!("root"), &json!("root@example.com"), &json!("Root"), &json!(true))
+    );
+    for body in
+        [r#"{"role":"admin"}"#, r#"{"id":"x"}"#, r#"{"is_active":true}"#, r#"{"email":"root"}"#]
+    {
         assert_eq!(put(body).status, 422, "{body}");
     }
     assert_eq!(put(r#"{"username":"a\u0000b"}"#).status, 422);
