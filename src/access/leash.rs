@@ -37,15 +37,17 @@ enum Ground {
 /// Held by what stands open.
 #[derive(Debug)]
 pub(crate) struct Leash {
-    /// One of its own, so that thousands do not share a lock.
-    over: CancellationToken,
-    _knot: Option<Arc<CancellationToken>>,
+    /// Shared by all that stands on the same; one of its own would weigh more than it saves.
+    knot: Option<Arc<CancellationToken>>,
 }
 
 impl Leash {
     /// Waits until the credential opens nothing any more.
     pub(crate) async fn over(&self) {
-        self.over.cancelled().await;
+        match &self.knot {
+            Some(knot) => knot.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -87,14 +89,14 @@ impl Access {
     /// Holds what a credential opens, until it opens nothing any more.
     pub(crate) fn leash(&self, credential: &Credential, reach: Reach) -> Leash {
         let Some(ground) = self.ground(credential, reach) else {
-            return Leash { over: CancellationToken::new(), _knot: None };
+            return Leash { knot: None };
         };
         let knot = self.0.leashes.hold(ground);
         // Looked at after it is held: what ended in between would be missed otherwise.
         if !self.stands(&ground) {
             knot.cancel();
         }
-        Leash { over: knot.child_token(), _knot: Some(knot) }
+        Leash { knot: Some(knot) }
     }
 
     /// Lets go of everything whose credential opens nothing any more.
