@@ -116,7 +116,9 @@ impl Front {
             Err(error) => return refuse(&error.into()),
         };
         let from = peer.address.map(|address| address.ip());
-        if let Err(problem) = self.0.inside.pipeline.prepare(&credential, from).await {
+        if let Some(preparing) = self.0.inside.pipeline.prepare(&credential, from)
+            && let Err(problem) = preparing.await
+        {
             return refuse(&problem);
         }
         if let Some((way, scope)) = Way::of(request.uri().path()) {
