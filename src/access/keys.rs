@@ -6,8 +6,8 @@ use crate::{
     access::{
         Access, Caller, DEFAULT_ORGANIZATION, Error,
         error::brief,
-        people::{name, words},
         users::find_user,
+        words::{name, words},
     },
     domain::{
         ApiKey, Grant, KeyId, KeyText, KeyType, Limits, NamespaceId, OrganizationId, Permissions,

@@ -29,6 +29,7 @@ mod tests;
 mod tokens;
 mod totp;
 mod users;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,8 +71,6 @@ pub(crate) use users::{NewUser, UserChange};
 
 /// How often is looked for what ended by the clock.
 const TICK: Duration = Duration::from_millis(500);
-/// Names and descriptions that people give are at most so long, in characters.
-const TEXT_LIMIT: usize = 1_000;
 /// Uses of keys that one write notes at most.
 const NOTED_AT_ONCE: usize = 1_000;
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use crate::{
     access::{
         Access, Caller, DEFAULT_ORGANIZATION, Error,
-        people::{name, words},
         users::forget,
+        words::{name, words},
     },
     domain::{Namespace, NamespaceId, Organization, OrganizationId, Plan, Quotas, Slug, User},
     store::Draft,

@@ -2,8 +2,7 @@
 
 use crate::{
     access::{
-        Access, Error, TEXT_LIMIT, password, permit::DEFAULT_ORGANIZATION,
-        users::username as username_of,
+        Access, Error, password, permit::DEFAULT_ORGANIZATION, words::username as username_of,
     },
     domain::{
         Actor, ApiKey, Namespace, NamespaceId, Organization, Plan, Quotas, Role, Secret, Slug,
@@ -14,7 +13,6 @@ use crate::{
 
 /// The namespace that exists from the start.
 const DEFAULT_NAMESPACE: NamespaceId = NamespaceId::fixed(2);
-const NAME_LIMIT: usize = 100;
 
 /// Makes what every house has: one organization with one namespace. Does nothing a second time.
 pub(crate) async fn furnish(store: &Store) -> Result<(), store::Error> {
@@ -93,30 +91,6 @@ impl Access {
         self.reload()?;
         Ok(text)
     }
-}
-
-/// A name that people give, without what surrounds it.
-pub(super) fn name(text: &str) -> Result<String, Error> {
-    let text = text.trim();
-    let is_good = !text.is_empty()
-        && text.chars().count() <= NAME_LIMIT
-        && !text.chars().any(char::is_control);
-    if is_good {
-        Ok(text.to_owned())
-    } else {
-        Err(Error::InvalidName("a name has 1 to 100 characters and no control characters"))
-    }
-}
-
-/// What people write about something.
-pub(super) fn words(text: &str) -> Result<String, Error> {
-    let is_good = |c: char| !c.is_control() || c == '\n';
-    if text.chars().count() > TEXT_LIMIT || !text.chars().all(is_good) {
-        return Err(Error::InvalidName(
-            "a description has at most 1,000 characters and no control characters",
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use crate::{
     access::{
         Access, Caller, Credential, Error, password,
-        people::words,
         sign_in::{actor, end_others},
-        users::{refuse_taken, username as username_of},
+        users::refuse_taken,
+        words::{username as username_of, words},
     },
     domain::{Email, PrincipalKind, Secret, User},
 };

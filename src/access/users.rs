@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::{
     access::{
         Access, Caller, Error, password,
-        people::{name, words},
         sign_in::end_others,
+        words::{username, words},
     },
     domain::{ApiKey, Email, OrganizationId, Role, Secret, User, UserId},
     store::Draft,
@@ -221,16 +221,6 @@ fn is_called(user: &User, text: &str) -> bool {
     user.id.to_string() == text
         || user.username.eq_ignore_ascii_case(text)
         || user.email.as_ref().is_some_and(|email| email.as_str().eq_ignore_ascii_case(text))
-}
-
-/// A name to sign in with: plain, so that none looks like another.
-pub(super) fn username(text: &str) -> Result<String, Error> {
-    let text = name(text)?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
-    if text.chars().all(is_plain) {
-        return Ok(text);
-    }
-    Err(Error::InvalidName("a username has letters from a to z, digits, and . _ - + @"))
 }
 
 /// Refuses names that somebody else signs in with, in whatever organization.
