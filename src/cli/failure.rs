@@ -44,6 +44,14 @@ impl Failure {
         self
     }
 
+    /// What to do where a thing is not there, for whoever named one.
+    pub(super) fn unless_there(fix: &'static str) -> impl Fn(client::Error) -> Self {
+        move |error| match error.kind() {
+            Kind::NotFound => Self::from(error).with_fix(fix),
+            _ => error.into(),
+        }
+    }
+
     /// Says what was tried, before what went wrong with it.
     pub(super) fn while_trying(mut self, what: impl Into<String>) -> Self {
         let cause = std::mem::replace(&mut self.what, what.into());

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Context, Failure,
     out::Format,
     reach::reach,
-    table::{day, minute, or_dash, table},
+    table::{day, minute, or_dash, yes_or_no},
 };
 use crate::{
     app::Folder,
     client::{self, KeyForm, KeyUpdate},
     domain::{Clock, Role, SystemClock, Timestamp},
-    problem::{Classify, Kind},
 };
 
 /// API keys.
@@ -143,10 +142,7 @@ pub(super) async fn run(context: &Context, keys: Keys) -> Result<(), Failure> {
 }
 
 fn unknown(error: client::Error) -> Failure {
-    match error.kind() {
-        Kind::NotFound => Failure::from(error).with_fix("'tollhouse key list' shows the ids"),
-        _ => error.into(),
-    }
+    Failure::unless_there("'tollhouse key list' shows the ids")(error)
 }
 
 async fn show(context: &Context, id: &str) -> Result<(), Failure> {
@@ -181,21 +177,13 @@ async fn revoke(context: &Context, id: &str) -> Result<(), Failure> {
         client.key_revoke(id).await.map_err(unknown)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"revoked": id}))?;
-    }
-    context.out.note(&format!("revoked {id}"));
-    Ok(())
+    context.out.done("revoked", id, &format!("revoked {id}"))
 }
 
 async fn rotate(context: &Context) -> Result<(), Failure> {
     reach(context, Folder::MustBeThere, async |client| Ok(client.signing_key_rotate().await?))
         .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"rotated": true}))?;
-    }
-    context.out.note("tokens are signed with a new key from now on");
-    Ok(())
+    context.out.done("rotated", true, "tokens are signed with a new key from now on")
 }
 
 async fn make(context: &Context, create: Create) -> Result<(), Failure> {
@@ -228,45 +216,40 @@ async fn make(context: &Context, create: Create) -> Result<(), Failure> {
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let keys = reach(context, Folder::MustBeThere, async |client| Ok(client.key_list().await?));
-    let keys = keys.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&keys),
-        Format::Name => return keys.iter().try_for_each(|key| context.out.line(&key.id)),
-        Format::Table => {}
-    }
-    let rows = keys.into_iter().map(|key| {
-        let is_active = if key.is_active { "yes" } else { "no" };
-        let expires = or_dash(key.expires_at.as_deref().map(minute));
-        vec![
-            key.id,
-            key.name,
-            // What is no role is a list of its own.
-            or_dash(key.role.unwrap_or_else(|| key.permissions.join(" "))),
-            is_active.into(),
-            or_dash(key.created_at.as_deref().map(day)),
-            expires,
-            or_dash(key.last_used_at.as_deref().map(minute)),
-        ]
-    });
     let headings = ["ID", "NAME", "RIGHTS", "ACTIVE", "CREATED", "EXPIRES (UTC)", "USED (UTC)"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &keys.await?,
+        |key| &key.id,
+        &headings,
+        |key| {
+            vec![
+                key.id.clone(),
+                key.name.clone(),
+                // What is no role is a list of its own.
+                or_dash(key.role.clone().unwrap_or_else(|| key.permissions.join(" "))),
+                yes_or_no(key.is_active),
+                or_dash(key.created_at.as_deref().map(day)),
+                or_dash(key.expires_at.as_deref().map(minute)),
+                or_dash(key.last_used_at.as_deref().map(minute)),
+            ]
+        },
+    )
 }
 
 async fn permissions(context: &Context) -> Result<(), Failure> {
     let all = reach(context, Folder::MustBeThere, async |client| Ok(client.permissions().await?));
-    let all = all.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&all),
-        Format::Name => return all.iter().try_for_each(|it| context.out.line(&it.name)),
-        Format::Table => {}
-    }
-    let rows = all.into_iter().map(|it| {
-        // What no role has is for those who stand above organizations.
-        let roles = if it.roles.is_empty() { "superuser".to_owned() } else { it.roles.join(" ") };
-        vec![it.name, it.description, roles]
-    });
     let headings = ["PERMISSION", "LETS ONE", "ROLES"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &all.await?,
+        |it| &it.name,
+        &headings,
+        |it| {
+            // What no role has is for those who stand above organizations.
+            let roles =
+                if it.roles.is_empty() { "superuser".to_owned() } else { it.roles.join(" ") };
+            vec![it.name.clone(), it.description.clone(), roles]
+        },
+    )
 }
 
 /// A moment in RFC 3339, a day (its beginning), or a span from now.

@@ -1,13 +1,11 @@
 //! `tollhouse namespace`: groups of servers with an endpoint of their own.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::{
     Context, Failure,
-    out::Format,
     reach::reach,
-    table::{brief, or_dash, table},
+    table::{brief, or_dash, yes_or_no},
 };
 use crate::{
     app::Folder,
@@ -133,30 +131,22 @@ fn show(context: &Context, namespace: &NamespaceView) -> Result<(), Failure> {
 }
 
 fn unknown(error: client::Error) -> Failure {
-    match error.kind() {
-        Kind::NotFound => {
-            Failure::from(error).with_fix("'tollhouse namespace list' shows which there are")
-        }
-        _ => error.into(),
-    }
+    Failure::unless_there("'tollhouse namespace list' shows which there are")(error)
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let all = reach(context, Folder::MustBeThere, async |client| Ok(client.namespaces().await?));
-    let all = all.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&all),
-        Format::Name => return all.iter().try_for_each(|it| context.out.line(&it.slug)),
-        Format::Table => {}
-    }
-    let rows = all.into_iter().map(|it| {
-        let is_active = if it.is_active { "yes" } else { "no" };
-        let endpoint = format!("/mcp/{}", it.slug);
-        let description = brief(&it.description, DESCRIPTION_LENGTH);
-        vec![it.slug, endpoint, is_active.into(), or_dash(description)]
-    });
     let headings = ["SLUG", "ENDPOINT", "ACTIVE", "DESCRIPTION"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &all.await?,
+        |it| &it.slug,
+        &headings,
+        |it| {
+            let endpoint = format!("/mcp/{}", it.slug);
+            let description = or_dash(brief(&it.description, DESCRIPTION_LENGTH));
+            vec![it.slug.clone(), endpoint, yes_or_no(it.is_active), description]
+        },
+    )
 }
 
 async fn delete(context: &Context, namespace: &str, force: bool) -> Result<(), Failure> {
@@ -167,9 +157,5 @@ async fn delete(context: &Context, namespace: &str, force: bool) -> Result<(), F
         })
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"deleted": namespace}))?;
-    }
-    context.out.note(&format!("deleted {namespace}"));
-    Ok(())
+    context.out.done("deleted", namespace, &format!("deleted {namespace}"))
 }

@@ -1,14 +1,12 @@
 //! `tollhouse org`: organizations, for gateways that serve several.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::{Context, Failure, out::Format, reach::reach, table::table};
+use super::{Context, Failure, reach::reach, table::yes_or_no};
 use crate::{
     app::Folder,
     client::{self, OrganizationForm, OrganizationView},
     domain::Plan,
-    problem::{Classify, Kind},
 };
 
 /// What `--help` says after the commands.
@@ -139,30 +137,22 @@ fn show(context: &Context, organization: &OrganizationView) -> Result<(), Failur
 }
 
 fn unknown(error: client::Error) -> Failure {
-    match error.kind() {
-        Kind::NotFound => {
-            Failure::from(error).with_fix("'tollhouse org list' shows which there are")
-        }
-        _ => error.into(),
-    }
+    Failure::unless_there("'tollhouse org list' shows which there are")(error)
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let all =
         reach(context, Folder::MustBeThere, async |client| Ok(client.organizations().await?));
-    let all = all.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&all),
-        Format::Name => return all.iter().try_for_each(|it| context.out.line(&it.slug)),
-        Format::Table => {}
-    }
-    let rows = all.into_iter().map(|it| {
-        let is_active = if it.is_active { "yes" } else { "no" };
-        let (servers, sessions) = (it.max_servers.to_string(), it.max_sessions.to_string());
-        vec![it.slug, it.plan, servers, sessions, is_active.into()]
-    });
     let headings = ["SLUG", "PLAN", "SERVERS AT MOST", "SESSIONS AT MOST", "ACTIVE"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &all.await?,
+        |it| &it.slug,
+        &headings,
+        |it| {
+            let (servers, sessions) = (it.max_servers.to_string(), it.max_sessions.to_string());
+            vec![it.slug.clone(), it.plan.clone(), servers, sessions, yes_or_no(it.is_active)]
+        },
+    )
 }
 
 async fn delete(context: &Context, organization: &str) -> Result<(), Failure> {
@@ -170,9 +160,6 @@ async fn delete(context: &Context, organization: &str) -> Result<(), Failure> {
         client.organization_delete(organization).await.map_err(unknown)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"deleted": organization}))?;
-    }
-    context.out.note(&format!("deleted {organization} with everything in it"));
-    Ok(())
+    let note = format!("deleted {organization} with everything in it");
+    context.out.done("deleted", organization, &note)
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Failure, table::table};
 use crate::config::Environment;
@@ -72,6 +72,30 @@ impl Out {
                 self.line(&table(self, &["WHAT", "VALUE"], rows.collect()))
             }
         }
+    }
+
+    /// Shows several things: for people, a row of a table for each.
+    pub(super) fn many<T: Serialize>(
+        self,
+        things: &[T],
+        name: impl Fn(&T) -> &str,
+        headings: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(&things),
+            Format::Name => things.iter().try_for_each(|thing| self.line(&self.tame(name(thing)))),
+            Format::Table => self.line(&table(self, headings, things.iter().map(row).collect())),
+        }
+    }
+
+    /// Says that something was done, and nothing is to be shown: to programs, with what.
+    pub(super) fn done(self, word: &str, what: impl Serialize, note: &str) -> Result<(), Failure> {
+        if self.format == Format::Json {
+            self.json(&json!({ word: what }))?;
+        }
+        self.note(note);
+        Ok(())
     }
 
     /// Says something beside the results, unless silence is wished.

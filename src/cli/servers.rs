@@ -3,13 +3,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::{
     Context, Failure,
     out::{Format, tamed},
     reach::reach,
-    table::{or_dash, table, transport},
+    table::{or_dash, transport},
 };
 use crate::{
     app::Folder,
@@ -186,36 +185,32 @@ async fn remove(context: &Context, deregister: Deregister) -> Result<(), Failure
         Ok(client.deregister(&deregister.server).await?)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"removed": deregister.server}))?;
-    }
-    context.out.note(&format!("removed {}", deregister.server));
-    Ok(())
+    let note = format!("removed {}", deregister.server);
+    context.out.done("removed", deregister.server, &note)
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let servers = reach(context, Folder::MustBeThere, async |client| Ok(client.servers().await?));
     let servers = servers.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&servers),
-        Format::Name => return servers.iter().try_for_each(|it| context.out.line(&it.name)),
-        Format::Table => {}
-    }
-    if servers.is_empty() {
+    if servers.is_empty() && context.out.format == Format::Table {
         context.out.note("no servers yet; add one: tollhouse register time -- uvx mcp-server-time");
         return Ok(());
     }
-    let rows = servers.iter().map(|server| {
-        vec![
-            server.name.clone(),
-            or_dash(server.state.clone()),
-            or_dash(server.health.clone()),
-            transport(&server.transport),
-            or_dash(server.location()),
-        ]
-    });
     let headings = ["NAME", "STATE", "HEALTH", "TRANSPORT", "LOCATION"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &servers,
+        |server| &server.name,
+        &headings,
+        |server| {
+            vec![
+                server.name.clone(),
+                or_dash(server.state.clone()),
+                or_dash(server.health.clone()),
+                transport(&server.transport),
+                or_dash(server.location()),
+            ]
+        },
+    )
 }
 
 fn launch(context: &Context, register: &Register) -> Result<Launch, Failure> {
@@ -278,6 +273,8 @@ fn split_variable(context: &Context, pair: &str) -> Result<(String, String), Fai
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+
+    use serde_json::json;
 
     use super::*;
 

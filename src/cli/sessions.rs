@@ -1,18 +1,12 @@
 //! `tollhouse sessions`, `ps`: who is connected, and what runs for them.
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::{
-    Context, Failure,
-    out::Format,
-    reach,
-    table::{brief, minute, or_dash, table},
+    Context, Failure, reach,
+    table::{brief, minute, or_dash},
 };
-use crate::{
-    client::{ClientSession, ServerProcess},
-    problem::{Classify, Kind},
-};
+use crate::client::{ClientSession, ServerProcess};
 
 /// Characters of a last line in the table.
 const LINE_LENGTH: usize = 60;
@@ -43,14 +37,8 @@ pub(super) async fn run(context: &Context, sessions: Option<Sessions>) -> Result
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let sessions = reach::gateway(context)?.sessions().await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&sessions),
-        Format::Name => return sessions.iter().try_for_each(|it| context.out.line(&it.id)),
-        Format::Table => {}
-    }
     let headings = ["ID", "STATUS", "PROTOCOL", "ENDPOINT", "PRINCIPAL", "CLIENT", "SEEN (UTC)"];
-    let rows = sessions.iter().map(row).collect();
-    context.out.line(&table(context.out, &headings, rows))
+    context.out.many(&sessions, |it| &it.id, &headings, row)
 }
 
 fn row(session: &ClientSession) -> Vec<String> {
@@ -68,29 +56,16 @@ fn row(session: &ClientSession) -> Vec<String> {
 
 async fn end(context: &Context, id: &str) -> Result<(), Failure> {
     let ended = reach::gateway(context)?.session_end(id).await;
-    ended.map_err(|error| match error.kind() {
-        Kind::NotFound => Failure::from(error).with_fix("'tollhouse sessions list' shows the ids"),
-        _ => error.into(),
-    })?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"ended": id}))?;
-    }
-    context.out.note(&format!("ended {id}"));
-    Ok(())
+    ended.map_err(Failure::unless_there("'tollhouse sessions list' shows the ids"))?;
+    context.out.done("ended", id, &format!("ended {id}"))
 }
 
 /// Shows what runs for whom.
 pub(super) async fn ps(context: &Context) -> Result<(), Failure> {
     let processes = reach::gateway(context)?.processes().await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&processes),
-        Format::Name => return processes.iter().try_for_each(|it| context.out.line(&it.server)),
-        Format::Table => {}
-    }
     let headings =
         ["SERVER", "KIND", "STATUS", "PID", "OWNER", "BUSY", "RESTARTS", "STARTED", "LAST LINE"];
-    let rows = processes.iter().map(process).collect();
-    context.out.line(&table(context.out, &headings, rows))
+    context.out.many(&processes, |it| &it.server, &headings, process)
 }
 
 fn process(process: &ServerProcess) -> Vec<String> {

@@ -24,6 +24,11 @@ pub(super) fn table(out: Out, headings: &[&str], rows: Vec<Vec<String>>) -> Stri
     lines.lines().map(|line| line.trim_end().trim_start_matches(' ')).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether something is so, in a column.
+pub(super) fn yes_or_no(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
+}
+
 /// The beginning of a text: its first line, up to so many characters.
 pub(super) fn brief(text: &str, limit: usize) -> String {
     let line = text.trim().lines().next().unwrap_or_default().trim_end();

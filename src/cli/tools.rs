@@ -75,20 +75,15 @@ pub(super) async fn run(context: &Context, tools: Tools) -> Result<(), Failure> 
 
 async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
     let found = client.tools().await?;
-    match context.out.format {
-        Format::Json => context.out.json(&found.tools)?,
-        Format::Name => {
-            found.tools.iter().try_for_each(|it| context.out.line(&context.out.tame(&it.name)))?;
-        }
-        Format::Table => {
-            let row = |tool: &Tool| {
-                let description = tool.description.as_deref().unwrap_or_default();
-                vec![tool.name.clone(), brief(description, DESCRIPTION_LENGTH)]
-            };
-            let rows = found.tools.iter().map(row).collect();
-            context.out.line(&table(context.out, &["NAME", "DESCRIPTION"], rows))?;
-        }
-    }
+    context.out.many(
+        &found.tools,
+        |tool| &tool.name,
+        &["NAME", "DESCRIPTION"],
+        |tool| {
+            let description = tool.description.as_deref().unwrap_or_default();
+            vec![tool.name.clone(), brief(description, DESCRIPTION_LENGTH)]
+        },
+    )?;
     note_missing(context, &found.missing);
     Ok(())
 }

@@ -1,20 +1,17 @@
 //! `tollhouse user`: people.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::{
     Context, Failure,
-    out::Format,
     reach::reach,
     setup::password,
-    table::{or_dash, table},
+    table::{or_dash, yes_or_no},
 };
 use crate::{
     app::Folder,
     client::{self, UserForm, UserView},
     domain::Role,
-    problem::{Classify, Kind},
 };
 
 /// People.
@@ -127,27 +124,23 @@ fn show(context: &Context, user: &UserView) -> Result<(), Failure> {
 }
 
 fn unknown(error: client::Error) -> Failure {
-    match error.kind() {
-        Kind::NotFound => Failure::from(error).with_fix("'tollhouse user list' shows who there is"),
-        _ => error.into(),
-    }
+    Failure::unless_there("'tollhouse user list' shows who there is")(error)
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let users = reach(context, Folder::MustBeThere, async |client| Ok(client.users().await?));
-    let users = users.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&users),
-        Format::Name => return users.iter().try_for_each(|it| context.out.line(&it.username)),
-        Format::Table => {}
-    }
-    let rows = users.into_iter().map(|user| {
-        let is_active = if user.is_active { "yes" } else { "no" };
-        let role = if user.is_superuser { "superuser".to_owned() } else { user.role };
-        vec![user.username, or_dash(user.email), role, is_active.into(), user.id]
-    });
     let headings = ["NAME", "EMAIL", "ROLE", "ACTIVE", "ID"];
-    context.out.line(&table(context.out, &headings, rows.collect()))
+    context.out.many(
+        &users.await?,
+        |user| &user.username,
+        &headings,
+        |user| {
+            let role = if user.is_superuser { "superuser" } else { &user.role };
+            let email = or_dash(user.email.clone());
+            let is_active = yes_or_no(user.is_active);
+            vec![user.username.clone(), email, role.to_owned(), is_active, user.id.clone()]
+        },
+    )
 }
 
 async fn make(context: &Context, create: Create) -> Result<(), Failure> {
@@ -187,9 +180,6 @@ async fn delete(context: &Context, user: &str) -> Result<(), Failure> {
         client.user_delete(user).await.map_err(unknown)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"deleted": user}))?;
-    }
-    context.out.note(&format!("deleted {user}, and the keys that were theirs"));
-    Ok(())
+    let note = format!("deleted {user}, and the keys that were theirs");
+    context.out.done("deleted", user, &note)
 }
