@@ -71,7 +71,8 @@ impl Failure {
     }
 
     /// JSON that does not describe what it should.
-    pub(super) fn unprocessable(problem: Problem) -> Self {
+    pub(super) fn unprocessable(problem: impl Into<Problem>) -> Self {
+        let problem = problem.into();
         let status = (problem.kind() == Kind::Invalid).then_some(StatusCode::UNPROCESSABLE_ENTITY);
         Self(problem, status)
     }

@@ -31,7 +31,7 @@ pub(super) async fn create(
     Checked(new): Checked<NewKey>,
 ) -> Result<Response, Failure> {
     let made = access.create_key(&caller, new).await;
-    let (key, text) = made.map_err(|error| Failure::unprocessable(error.into()))?;
+    let (key, text) = made.map_err(Failure::unprocessable)?;
     let mut shown = shown(&key);
     shown["key"] = text.expose().into();
     Ok(created(shown))
@@ -54,7 +54,7 @@ pub(super) async fn change(
     Checked(wanted): Checked<KeyChange>,
 ) -> Result<Response, Failure> {
     let changed = office.access.change_key(&caller, &id, wanted).await;
-    let key = changed.map_err(|error| Failure::unprocessable(error.into()))?;
+    let key = changed.map_err(Failure::unprocessable)?;
     sessions::end_strangers(&office);
     Ok(one(shown(&key)))
 }

@@ -43,7 +43,7 @@ pub(super) async fn create(
     Checked(new): Checked<NewNamespace>,
 ) -> Result<Response, Failure> {
     let made = registry.create_namespace(&caller, new).await;
-    let namespace = made.map_err(|error| Failure::unprocessable(error.into()))?;
+    let namespace = made.map_err(Failure::unprocessable)?;
     Ok(created(shown(&namespace)))
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn change(
     Checked(wanted): Checked<NamespaceChange>,
 ) -> Result<Response, Failure> {
     let changed = office.registry.change_namespace(&caller, &name, wanted).await;
-    let namespace = changed.map_err(|error| Failure::unprocessable(error.into()))?;
+    let namespace = changed.map_err(Failure::unprocessable)?;
     every::end_strangers(&office);
     Ok(one(shown(&namespace)))
 }

@@ -32,7 +32,7 @@ pub(super) async fn create(
     Checked(new): Checked<NewOrganization>,
 ) -> Result<Response, Failure> {
     let made = access.create_organization(&caller, new).await;
-    let organization = made.map_err(|error| Failure::unprocessable(error.into()))?;
+    let organization = made.map_err(Failure::unprocessable)?;
     Ok(created(shown(&organization)))
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn change(
     Checked(wanted): Checked<OrganizationChange>,
 ) -> Result<Response, Failure> {
     let changed = office.access.change_organization(&caller, &organization, wanted).await;
-    let organization = changed.map_err(|error| Failure::unprocessable(error.into()))?;
+    let organization = changed.map_err(Failure::unprocessable)?;
     sessions::end_strangers(&office);
     Ok(one(shown(&organization)))
 }

@@ -59,7 +59,7 @@ pub(super) async fn register(
     Checked(form): Checked<Form>,
 ) -> Result<Response, Failure> {
     let registered = office.registry.register(&caller, form).await;
-    let server = registered.map_err(|error| Failure::unprocessable(error.into()))?;
+    let server = registered.map_err(Failure::unprocessable)?;
     // Registered is registered; whether it answers is told beside.
     let introduced = if manner.wait {
         office.catalog.introduce(&server).await

@@ -30,6 +30,6 @@ pub(super) async fn claim(
         return Err(Problem::new(Kind::Forbidden, message).into());
     }
     let claimed = access.claim(&caller.actor(), &claim.username, claim.password).await;
-    let key = claimed.map_err(|error| Failure::unprocessable(error.into()))?;
+    let key = claimed.map_err(Failure::unprocessable)?;
     Ok(created(json!({ "username": claim.username, "api_key": key.expose() })))
 }

@@ -32,7 +32,7 @@ pub(super) async fn create(
     Checked(new): Checked<NewUser>,
 ) -> Result<Response, Failure> {
     let made = access.create_user(&caller, new).await;
-    let user = made.map_err(|error| Failure::unprocessable(error.into()))?;
+    let user = made.map_err(Failure::unprocessable)?;
     tracing::info!(actor = %caller.actor(), user = %user.id, role = %user.role, "made an account");
     Ok(created(shown(&user)))
 }
@@ -54,7 +54,7 @@ pub(super) async fn change(
     Checked(wanted): Checked<UserChange>,
 ) -> Result<Response, Failure> {
     let changed = office.access.change_user(&caller, &user, wanted).await;
-    let user = changed.map_err(|error| Failure::unprocessable(error.into()))?;
+    let user = changed.map_err(Failure::unprocessable)?;
     sessions::end_strangers(&office);
     Ok(one(shown(&user)))
 }
