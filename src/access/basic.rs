@@ -7,6 +7,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
 
@@ -56,14 +57,19 @@ struct Right {
 }
 
 impl Access {
-    /// Prepares a credential that takes longer than a call may wait for. Others are left as they
-    /// are.
-    pub(crate) async fn prepare(
-        &self,
-        credential: &Credential,
+    /// Prepares a credential that takes longer than a call may wait for. None for others: what they
+    /// do not need shall not stand in every connection.
+    pub(crate) fn prepare<'a>(
+        &'a self,
+        credential: &'a Credential,
         from: Option<IpAddr>,
-    ) -> Result<(), Error> {
-        let Credential::Basic(basic) = credential else { return Ok(()) };
+    ) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        let Credential::Basic(basic) = credential else { return None };
+        Some(Box::pin(self.remember(basic, from)))
+    }
+
+    /// Hashes a password that is not remembered, and remembers it where it is right.
+    async fn remember(&self, basic: &Basic, from: Option<IpAddr>) -> Result<(), Error> {
         if !self.0.settings.basic {
             return Err(Error::UnknownKey);
         }

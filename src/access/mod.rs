@@ -129,8 +129,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ring: KeyRing,
     book: ArcSwap<Book>,
-    /// Up to which change ring and book were read; held while it is read, so that an older reading never
-    /// replaces a newer one and brings a revoked key back.
+    /// Up to which change everything here was read; held while it is read, so that an older reading
+    /// never replaces a newer one and brings a revoked key back.
     seen: Mutex<Option<u64>>,
     hashing: Arc<Semaphore>,
     /// Places in the line before that, and at work.
@@ -196,17 +196,21 @@ impl Access {
         }
     }
 
-    /// Reads the keys again if anything changed.
+    /// Reads again what changed.
     fn reload(&self) -> Result<(), Error> {
         let mut seen = self.0.seen.lock();
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
         if *seen != last {
             let changes = Changes::since(&snapshot, *seen)?;
+            if changes.concern(&[Noun::Organization, Noun::User]) {
+                let book = Book::new(snapshot.organizations()?, snapshot.users()?);
+                self.0.book.store(Arc::new(book));
+            }
+            // What a key opens follows from the book.
             if changes.concern(&[Noun::Organization, Noun::User, Noun::Key]) {
-                let book = Arc::new(Book::new(snapshot.organizations()?, snapshot.users()?));
+                let book = self.0.book.load();
                 self.0.ring.replace(snapshot.keys()?, &book, &snapshot.key_uses()?);
-                self.0.book.store(book);
             }
             self.0.logins.refresh(&snapshot, &changes, self.0.clock.now())?;
             self.0.tokens.refresh(&snapshot, &changes)?;

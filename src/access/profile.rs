@@ -8,7 +8,7 @@ use crate::{
     access::{
         Access, Caller, Credential, Error, password,
         sign_in::{actor, end_others},
-        users::refuse_taken,
+        users::{readdressed, refuse_taken},
         words::{username as username_of, words},
     },
     domain::{Email, PrincipalKind, Secret, User},
@@ -73,13 +73,12 @@ impl Access {
         let who = actor(id);
         let written = self.0.store.write(&who, move |change| {
             let Some(before) = change.user(&id)? else { return Err(Error::InvalidToken) };
-            let is_other_address = email.is_some() && email != before.email;
+            let (email, email_verified) = readdressed(&before, email);
             let user = User {
                 username: username.unwrap_or_else(|| before.username.clone()),
                 name: name.unwrap_or_else(|| before.name.clone()),
-                // Another address is not yet proved to be theirs.
-                email_verified: before.email_verified && !is_other_address,
-                email: email.or_else(|| before.email.clone()),
+                email_verified,
+                email,
                 updated_at: Some(change.now()),
                 ..before
             };

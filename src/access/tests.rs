@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Method};
 
 use super::{sign_in::SignedIn, *};
@@ -45,6 +45,10 @@ fn attempt(name: &str, password: &str) -> Attempt {
 impl House {
     async fn sign_in(&self) -> SignedIn {
         self.access.sign_in(attempt("ann", PASSWORD)).await.expect("signed in")
+    }
+
+    fn prepare<'a>(&'a self, basic: &'a Credential) -> BoxFuture<'a, Result<(), Error>> {
+        self.access.prepare(basic, None).expect("takes long")
     }
 
     fn user(&self) -> User {
@@ -441,16 +445,16 @@ fn basic(name: &str, password: &str) -> Credential {
 async fn basic_is_off_and_where_it_is_on_hashes_once() {
     let off = house().await;
     let shown = basic("ann", PASSWORD);
-    assert!(matches!(off.access.prepare(&shown, None).await, Err(Error::UnknownKey)));
+    assert!(matches!(off.prepare(&shown).await, Err(Error::UnknownKey)));
     assert!(off.role(&shown).is_err());
 
     let house = house_with(Settings { basic: true, ..Settings::default() }).await;
     let wrong = basic("ann", "wrong wrong wrong");
-    assert!(matches!(house.access.prepare(&wrong, None).await, Err(Error::WrongPassword)));
+    assert!(matches!(house.prepare(&wrong).await, Err(Error::WrongPassword)));
     assert!(house.role(&wrong).is_err());
     assert!(house.role(&shown).is_err(), "nothing is let in before it is prepared");
-    house.access.prepare(&shown, None).await.expect("right");
-    assert!(house.access.prepare(&shown, None).now_or_never().is_some(), "it is remembered");
+    house.prepare(&shown).await.expect("right");
+    assert!(house.prepare(&shown).now_or_never().is_some(), "it is remembered");
     assert!(house.role(&shown).is_ok());
     house.put(User { password_hash: "another".into(), ..house.user() }).await;
     assert!(house.role(&shown).is_err());

@@ -140,16 +140,14 @@ impl Access {
         let actor = caller.actor();
         let done = self.0.store.write(&actor, move |change| {
             let before = find_user(change, maker.principal().organization, &id.to_string())?;
-            let is_other_address = email.is_some() && email != before.email;
+            let (email, is_verified) = readdressed(&before, email);
             let user = User {
                 name: title.unwrap_or_else(|| before.name.clone()),
                 role: role.unwrap_or(before.role),
                 is_superuser: is_superuser.unwrap_or(before.is_superuser),
                 is_active: is_active.unwrap_or(before.is_active),
-                // Another address is not yet proved to be theirs.
-                email_verified: email_verified
-                    .unwrap_or(before.email_verified && !is_other_address),
-                email: email.or_else(|| before.email.clone()),
+                email_verified: email_verified.unwrap_or(is_verified),
+                email,
                 password_hash: hash.unwrap_or_else(|| before.password_hash.clone()),
                 updated_at: Some(change.now()),
                 ..before.clone()
@@ -223,6 +221,13 @@ fn is_called(user: &User, text: &str) -> bool {
         || user.email.as_ref().is_some_and(|email| email.as_str().eq_ignore_ascii_case(text))
 }
 
+/// The address of somebody who may have another now, and whether it is proved to be theirs: another
+/// is not yet.
+pub(super) fn readdressed(before: &User, email: Option<Email>) -> (Option<Email>, bool) {
+    let is_same = email.is_none() || email == before.email;
+    (email.or_else(|| before.email.clone()), before.email_verified && is_same)
+}
+
 /// Refuses names that somebody else signs in with, in whatever organization.
 pub(super) fn refuse_taken(users: &[User], user: &User) -> Result<(), Error> {
     let others = || users.iter().filter(|other| other.id != user.id);
@@ -238,11 +243,7 @@ pub(super) fn refuse_taken(users: &[User], user: &User) -> Result<(), Error> {
 }
 
 /// Refuses a change after which nobody could manage an organization, or the house, any more.
-pub(super) fn refuse_last(
-    users: &[User],
-    before: &User,
-    after: Option<&User>,
-) -> Result<(), Error> {
+fn refuse_last(users: &[User], before: &User, after: Option<&User>) -> Result<(), Error> {
     let manages = |user: &User| user.is_active && (user.role == Role::Admin || user.is_superuser);
     let is_above = |user: &User| user.is_active && user.is_superuser;
     let others = || users.iter().filter(|other| other.id != before.id);

@@ -11,7 +11,7 @@ mod tasks;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{TryFutureExt, future::BoxFuture};
+use futures_util::TryFutureExt;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -199,16 +199,14 @@ impl Pipeline {
         self.access.leash(credential, reach)
     }
 
-    /// Prepares a credential that takes longer than a call may wait for. None for others: what they
-    /// do not need shall not stand in every connection.
+    /// Prepares a credential that takes longer than a call may wait for; none for others.
     pub(crate) fn prepare<'a>(
         &'a self,
         credential: &'a Credential,
         from: Option<std::net::IpAddr>,
-    ) -> Option<BoxFuture<'a, Result<(), Problem>>> {
-        let Credential::Basic(_) = credential else { return None };
-        let prepared = self.access.prepare(credential, from);
-        Some(Box::pin(prepared.map_err(crate::access::Error::into_problem)))
+    ) -> Option<impl Future<Output = Result<(), Problem>>> {
+        let preparing = self.access.prepare(credential, from)?;
+        Some(preparing.map_err(crate::access::Error::into_problem))
     }
 
     /// Sessions that an organization may have open at the same time.
