@@ -4,9 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_channel::mpsc;
+use futures_util::StreamExt;
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,12 +31,21 @@ const POSTED: usize = 32;
 #[derive(Clone, Default)]
 pub(super) struct Streams(Arc<Mutex<HashMap<SessionId, Open>>>);
 
+impl Streams {
+    /// Does something with a stream. None for whoever did not open it, and who learns no more than
+    /// that.
+    fn of<T>(&self, guest: &Known, id: &SessionId, act: impl FnOnce(&mut Open) -> T) -> Option<T> {
+        let mut streams = self.0.lock();
+        let open = streams.get_mut(id)?;
+        (open.owner == guest.caller && open.scope == guest.arrival.scope).then(|| act(open))
+    }
+}
+
 /// What is known of an open stream.
 struct Open {
     owner: PrincipalKind,
     scope: Scope,
-    /// Boxed: room for all of them is there from the beginning, and hardly ever used.
-    inbox: mpsc::Sender<Box<Whole>>,
+    inbox: mpsc::Sender<Whole>,
 }
 
 /// A stream while it is open. Given up on drop.
@@ -61,7 +71,7 @@ impl Channels {
             Scope::Server(server) => format!("/servers/{server}"),
         };
         let first = format!("event: endpoint\ndata: {place}/message?session_id={id}\n\n");
-        let (inbox, posted) = mpsc::channel(POSTED);
+        let (inbox, posted) = inbox();
         self.streams.0.lock().insert(id.clone(), Open { owner: caller, scope, inbox });
         let entry = Entry { streams: self.streams.clone(), id };
         let (channel, outbox) = self.channel(arrival);
@@ -85,29 +95,32 @@ impl Channels {
             let problem = Problem::new(Kind::Invalid, "the query lacks session_id");
             return refuse(arrival, &problem, StatusCode::BAD_REQUEST);
         };
-        let inbox = {
-            let streams = self.streams.0.lock();
-            let open = streams.get(&SessionId::shown(&id));
-            // Whoever did not open it learns no more than that.
-            let own = open.filter(|it| it.owner == guest.caller && it.scope == arrival.scope);
-            own.map(|open| open.inbox.clone())
-        };
-        let Some(inbox) = inbox else {
-            let problem = Problem::new(Kind::NotFound, "Session not found").with_rpc(NOT_THERE);
-            return refuse(arrival, &problem, StatusCode::NOT_FOUND);
-        };
-        if let Err(malformed @ Malformed::NotJson(_)) = Message::parse(&message.bytes) {
+        let id = SessionId::shown(&id);
+        let is_there = self.streams.of(guest, &id, |_| ()).is_some();
+        if is_there && let Err(malformed @ Malformed::NotJson(_)) = Message::parse(&message.bytes) {
             let problem = Problem::new(Kind::Invalid, malformed.to_string());
             let problem = problem.with_rpc(malformed.rpc_code());
             return refuse(arrival, &problem, StatusCode::BAD_REQUEST);
         }
-        if inbox.try_send(Box::new(message)).is_ok() {
-            return reply::accepted();
+        match self.streams.of(guest, &id, |open| open.inbox.try_send(message).is_ok()) {
+            Some(true) => reply::accepted(),
+            Some(false) => {
+                let message = "messages come faster than they are taken; try again in a second";
+                let problem = Problem::new(Kind::Limited, message).with_retry_after(1);
+                refuse(arrival, &problem, StatusCode::TOO_MANY_REQUESTS)
+            }
+            None => {
+                let problem = Problem::new(Kind::NotFound, "Session not found");
+                refuse(arrival, &problem.with_rpc(NOT_THERE), StatusCode::NOT_FOUND)
+            }
         }
-        let message = "messages come faster than they are taken; try again in a second";
-        let problem = Problem::new(Kind::Limited, message).with_retry_after(1);
-        refuse(arrival, &problem, StatusCode::TOO_MANY_REQUESTS)
     }
+}
+
+/// Room for messages that wait.
+fn inbox<T>() -> (mpsc::Sender<T>, mpsc::Receiver<T>) {
+    // Its one sender has a place of its own beside the others.
+    mpsc::channel(POSTED - 1)
 }
 
 /// What the gateway says on a stream.
@@ -115,7 +128,7 @@ struct Speaking {
     /// None once it has ended.
     channel: Option<Channel>,
     outbox: Outbox,
-    posted: mpsc::Receiver<Box<Whole>>,
+    posted: mpsc::Receiver<Whole>,
     _entry: Entry,
 }
 
@@ -126,9 +139,25 @@ impl Source for Speaking {
                 biased;
                 _ = channel.run() => self.channel = None,
                 said = self.outbox.next() => return said.map(|said| stream::message(&said)),
-                Some(message) = self.posted.recv() => channel.take(*message),
+                Some(message) = self.posted.next() => channel.take(message),
             }
         }
         self.outbox.take().map(|said| stream::message(&said))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_messages_wait_and_no_more() {
+        let (mut inbox, mut posted) = inbox();
+        for message in 0..POSTED {
+            inbox.try_send(message).expect("room");
+        }
+        assert!(inbox.try_send(POSTED).expect_err("no room").is_full());
+        assert_eq!(posted.try_recv(), Ok(0));
+        inbox.try_send(POSTED).expect("room again");
     }
 }

@@ -51,14 +51,16 @@ pub(super) fn events<S: Source>(
     until: CancellationToken,
 ) -> Events {
     let start = stream::iter(first.map(Ok));
-    let rest = stream::unfold((source, until), async move |(mut source, until)| {
+    // Boxed: what goes from event to event would stand twice in what waits for the next one.
+    let rest = stream::unfold(Box::new((source, until)), async move |mut held| {
+        let (source, until) = &mut *held;
         let event = tokio::select! {
             biased;
             () = until.cancelled() => None,
             event = source.next() => event,
             () = tokio::time::sleep(KEEP_ALIVE) => Some(COMMENT),
         };
-        event.map(|event| (Ok(event), (source, until)))
+        event.map(|event| (Ok(event), held))
     });
     Box::pin(futures_util::StreamExt::chain(start, rest))
 }
