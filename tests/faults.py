@@ -120,7 +120,12 @@ def sickness(folder: Path, gateway: Gateway) -> None:
         gateway.register("clock", command=[python("mcp-server-time"), "--local-timezone", "UTC"])
 
         calls = {**WELL_CALLS, **SICK_CALLS}
-        until(lambda: calls.keys() <= names(gateway.tools()), "all five are listed", NOTICE_S)
+        try:
+            until(lambda: calls.keys() <= names(gateway.tools()), "all five are listed", NOTICE_S)
+        except TimeoutError as late:
+            late.add_note(f"missing: {gateway.tools()['_meta'].get(MISSING)}")
+            late.add_note(f"the servers' last words: {log.read_text(errors='replace')[-2000:]}")
+            raise
         said = {tool: call(gateway, tool, arguments) for tool, arguments in calls.items()}
         well = {name: health(gateway, name) for name in SICK}
         assert not missing(gateway.tools()), "nobody is missing while all are well"

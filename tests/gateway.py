@@ -47,7 +47,9 @@ class Gateway:
         self.kill()
         if error:
             lines = self.log.read_text(errors="replace").splitlines()
-            print("the gateway's last words:", *lines[-40:], sep="\n    ")
+            # Calls that went well are many and tell little.
+            telling = [line for line in lines if '"outcome":"ok"' not in line]
+            print("the gateway's last words:", *telling[-40:], sep="\n    ")
 
     def command(self, verb: str, *rest: str, stdin: str = "") -> str:
         """Runs a verb of the command line on this data folder; its standard output."""
