@@ -140,7 +140,7 @@ impl Access {
         Ok(organization)
     }
 
-    /// Deletes an organization with its people, keys, servers and namespaces. What the audit says
+    /// Deletes an organization with its people, keys, servers, policies and namespaces. What the audit says
     /// of them stays.
     pub(crate) async fn delete_organization(
         &self,
@@ -176,6 +176,9 @@ fn clear_out(change: &mut Draft<'_>, id: OrganizationId) -> Result<(), Error> {
     // And what its people own elsewhere.
     let users = change.users()?.into_iter().filter(|it| it.organization == id);
     forget(change, &users.map(|user| user.id).collect())?;
+    for policy in change.policies()?.iter().filter(|it| it.organization == id) {
+        change.remove_policy(&policy.id)?;
+    }
     for namespace in change.namespaces()?.iter().filter(|it| it.organization == id) {
         change.remove_namespace(&namespace.id)?;
     }

@@ -62,6 +62,8 @@ identifiers! {
     InstanceId;
     /// Which sign-in.
     LoginId;
+    /// Which policy.
+    PolicyId;
 }
 
 /// Names one request in every answer, log line and error: ours, or the one the client brought.

@@ -10,6 +10,7 @@ mod login;
 mod name;
 mod organization;
 mod page;
+mod policy;
 mod principal;
 mod record;
 mod role;
@@ -24,8 +25,8 @@ pub use call::{Scope, Target};
 pub use email::{Email, InvalidEmail};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
-    InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, RequestId, ServerId, SessionId,
-    UserId,
+    InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId, ServerId,
+    SessionId, UserId,
 };
 pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
@@ -33,6 +34,7 @@ pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
 pub use page::{Cursor, InvalidCursor};
+pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};
 pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};

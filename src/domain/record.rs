@@ -24,6 +24,8 @@ pub enum Noun {
     SigningKey,
     /// Somebody's second factor.
     SecondFactor,
+    /// A policy.
+    Policy,
 }
 
 impl Noun {
@@ -39,6 +41,7 @@ impl Noun {
             Self::Login => "login",
             Self::SigningKey => "signing_key",
             Self::SecondFactor => "second_factor",
+            Self::Policy => "policy",
         }
     }
 }

@@ -54,7 +54,9 @@ impl Role {
             | Permission::UsersRead
             | Permission::UsersWrite
             | Permission::NamespacesWrite
-            | Permission::OrganizationsRead => matches!(self, Self::Admin),
+            | Permission::OrganizationsRead
+            | Permission::PoliciesRead
+            | Permission::PoliciesWrite => matches!(self, Self::Admin),
             // These reach beyond an organization, and so does no role.
             Permission::MetricsRead
             | Permission::StdioExecute
@@ -137,11 +139,15 @@ pub enum Permission {
     OrganizationsRead,
     /// Stand above organizations: make, change and delete them, and work in each.
     OrganizationsManage,
+    /// See policies, and try what they would decide.
+    PoliciesRead,
+    /// Make, change and remove policies.
+    PoliciesWrite,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ItemsList,
         Self::ToolsCall,
         Self::ResourcesRead,
@@ -162,6 +168,8 @@ impl Permission {
         Self::NamespacesWrite,
         Self::OrganizationsRead,
         Self::OrganizationsManage,
+        Self::PoliciesRead,
+        Self::PoliciesWrite,
     ];
 
     /// What it lets somebody do, in words for people.
@@ -192,6 +200,8 @@ impl Permission {
             Self::NamespacesWrite => "make, change and delete namespaces",
             Self::OrganizationsRead => "see the organization, its plan and its limits",
             Self::OrganizationsManage => "make, change and delete organizations, and work in each",
+            Self::PoliciesRead => "see policies, and try what they would decide",
+            Self::PoliciesWrite => "make, change and delete policies",
         }
     }
 
@@ -219,6 +229,8 @@ impl Permission {
             Self::NamespacesWrite => "namespaces:write",
             Self::OrganizationsRead => "organizations:read",
             Self::OrganizationsManage => "organizations:manage",
+            Self::PoliciesRead => "policies:read",
+            Self::PoliciesWrite => "policies:write",
         }
     }
 }

@@ -10,8 +10,8 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
     Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Login, LoginId, Namespace,
-    NamespaceId, Noun, Organization, OrganizationId, SecondFactor, Server, ServerId, SessionId,
-    SessionRecord, SigningKey, Timestamp, User, UserId,
+    NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, SecondFactor, Server,
+    ServerId, SessionId, SessionRecord, SigningKey, Timestamp, User, UserId,
 };
 
 use super::{
@@ -238,6 +238,21 @@ impl<'a> Draft<'a> {
     /// Somebody's second factor.
     pub(crate) fn second_factor(&self, user: &UserId) -> Result<Option<SecondFactor>, Error> {
         self.find(user.to_string())
+    }
+
+    /// Makes or replaces a policy.
+    pub(crate) fn put_policy(&mut self, policy: &Policy) -> Result<(), Error> {
+        self.put(policy)
+    }
+
+    /// Removes a policy and returns it, if it was there.
+    pub(crate) fn remove_policy(&mut self, id: &PolicyId) -> Result<Option<Policy>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Every policy, the oldest first.
+    pub(crate) fn policies(&self) -> Result<Vec<Policy>, Error> {
+        self.all()
     }
 
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {

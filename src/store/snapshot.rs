@@ -8,8 +8,8 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, SecondFactor,
-    Server, SessionRecord, SigningKey, User, UserId,
+    ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, Policy,
+    SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
 };
 
 use super::{
@@ -104,6 +104,11 @@ impl Snapshot {
     /// Somebody's second factor.
     pub(crate) fn second_factor(&self, user: &UserId) -> Result<Option<SecondFactor>, Error> {
         self.find(user.to_string().as_bytes())
+    }
+
+    /// Every policy, the oldest first.
+    pub(crate) fn policies(&self) -> Result<Vec<Policy>, Error> {
+        self.all()
     }
 
     /// Audit lines with a number greater than `after`, at most `limit` of them.

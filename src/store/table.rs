@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization, Policy,
     SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
 };
 
@@ -33,6 +33,9 @@ const SESSIONS: Table = Table { name: "sessions", kind: 8, version: 1 };
 const KEY_USES: Table = Table { name: "key_uses", kind: 9, version: 1 };
 
 /// By id.
+const POLICIES: Table = Table { name: "policies", kind: 10, version: 1 };
+
+/// By id.
 const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
 /// By the id that stands in the head of tokens.
 const SIGNING_KEYS: Table = Table { name: "signing_keys", kind: 21, version: 1 };
@@ -41,7 +44,7 @@ const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version:
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 13] = [
+pub(super) const ALL: [Table; 14] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -55,6 +58,7 @@ pub(super) const ALL: [Table; 13] = [
     LOGINS,
     SIGNING_KEYS,
     SECOND_FACTORS,
+    POLICIES,
 ];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
@@ -138,6 +142,7 @@ things! {
     Login in LOGINS, called by |it| &it.username;
     SigningKey in SIGNING_KEYS, called by |it| &it.id;
     SecondFactor in SECOND_FACTORS, called by |it| &it.username;
+    Policy in POLICIES, called by |it| &it.name;
 }
 
 impl Record for SessionRecord {
