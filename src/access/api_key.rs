@@ -62,14 +62,12 @@ impl KeyRing {
             return Err(Error::UnknownKey);
         }
         held.used.last_ms.store(now.as_ms(), Ordering::Relaxed);
-        Ok(Principal {
-            kind: PrincipalKind::Key(text.id),
-            organization: held.organization,
-            role: held.role,
-            permissions: held.permissions,
-            limits: held.limits.clone(),
-            person: held.owner,
-        })
+        Ok(held.principal(text.id))
+    }
+
+    /// Whoever would show a key.
+    pub(super) fn principal(&self, key: KeyId) -> Option<Principal> {
+        Some(self.keys.load().get(&key)?.principal(key))
     }
 
     /// Whether a key opens anything now.
@@ -143,6 +141,17 @@ struct Held {
 }
 
 impl Held {
+    fn principal(&self, key: KeyId) -> Principal {
+        Principal {
+            kind: PrincipalKind::Key(key),
+            organization: self.organization,
+            role: self.role,
+            permissions: self.permissions,
+            limits: self.limits.clone(),
+            person: self.owner,
+        }
+    }
+
     fn opens(&self, now: Timestamp) -> bool {
         self.is_open && self.expires_at.is_none_or(|end| end > now)
     }

@@ -1,7 +1,10 @@
 //! Why somebody is not let in, or does not get what they ask for.
 
+use std::sync::Arc;
+
 use crate::{
-    domain::{InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission},
+    access::policy::Wrong,
+    domain::{InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission, Verdict},
     problem::{Classify, Kind, Problem},
     store,
 };
@@ -138,6 +141,26 @@ pub(crate) enum Error {
     /// A permission that is none.
     #[error("permissions: {0}")]
     Grant(#[from] InvalidGrant),
+    /// A policy that is no good.
+    #[error("the policy is not right at {0}")]
+    Policy(#[from] Wrong),
+    /// No policy of that id or name.
+    #[error("there is no policy {0:?}")]
+    NoSuchPolicy(String),
+    /// A policy that stands in the settings file.
+    #[error("the policy {0:?} stands in the settings file, and is changed there")]
+    PolicyOfFile(String),
+    /// As many policies as there may be.
+    #[error(
+        "there are {0} policies already, which is the limit access.policy_limits.per_organization"
+    )]
+    TooManyPolicies(usize),
+    /// A policy says no.
+    #[error("{}", told(.0))]
+    DeniedByPolicy(Arc<Verdict>),
+    /// What policies say is not known.
+    #[error("the policies cannot be read, so nothing is permitted")]
+    PoliciesUnreadable,
     /// Hashing a password failed.
     #[error("the password could not be hashed")]
     Hashing,
@@ -162,6 +185,14 @@ impl Error {
         seconds.into_iter().fold(problem, Problem::with_retry_after)
     }
 
+    /// What a policy said, where one said no.
+    pub(crate) const fn verdict(&self) -> Option<&Arc<Verdict>> {
+        match self {
+            Self::DeniedByPolicy(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
     /// The longest name that is repeated in an error, in characters.
     const NAME_LIMIT: usize = 80;
 
@@ -173,8 +204,21 @@ impl Error {
         Self::NoSuchUser(brief(name))
     }
 
+    pub(super) fn no_such_policy(name: &str) -> Self {
+        Self::NoSuchPolicy(brief(name))
+    }
+
     pub(super) fn no_such_organization(name: &str) -> Self {
         Self::NoSuchOrganization(brief(name))
+    }
+}
+
+/// Who denied it, and why.
+fn told(verdict: &Verdict) -> String {
+    let name = verdict.policy.as_deref().unwrap_or_default();
+    match &verdict.message {
+        Some(message) => format!("the policy {name:?} denies it: {message}"),
+        None => format!("the policy {name:?} denies it"),
     }
 }
 
@@ -207,11 +251,13 @@ impl Classify for Error {
             | Self::AlreadyExpired
             | Self::NotSignedIn
             | Self::Unclear(_)
+            | Self::Policy(_)
             | Self::Slug(_)
             | Self::Email(_)
             | Self::Grant(_) => Kind::Invalid,
             Self::Stranger
             | Self::Denied(_)
+            | Self::DeniedByPolicy(_)
             | Self::Beyond
             | Self::WrongCurrentPassword
             | Self::ForeignPage => Kind::Forbidden,
@@ -220,19 +266,22 @@ impl Classify for Error {
             | Self::NoSuchUser(_)
             | Self::NoSuchOrganization(_)
             | Self::NoSuchNamespace(_)
-            | Self::NoSuchServer(_) => Kind::NotFound,
+            | Self::NoSuchServer(_)
+            | Self::NoSuchPolicy(_) => Kind::NotFound,
             Self::AlreadyClaimed
             | Self::Taken(_)
             | Self::LastAdministrator
             | Self::FirstOrganization
+            | Self::PolicyOfFile(_)
             | Self::HasSecondFactor
             | Self::NothingToConfirm => Kind::Conflict,
             Self::TooManyKeys(_)
             | Self::TooManyUsers(_)
             | Self::TooManyOrganizations(_)
+            | Self::TooManyPolicies(_)
             | Self::TooManyTries { .. }
             | Self::TooManyLogins(_) => Kind::Limited,
-            Self::Busy => Kind::Unavailable,
+            Self::Busy | Self::PoliciesUnreadable => Kind::Unavailable,
             Self::Hashing | Self::NoSigningKey => Kind::Internal,
             Self::Store(error) => error.kind(),
         }

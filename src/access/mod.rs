@@ -21,6 +21,7 @@ mod page;
 mod password;
 mod people;
 mod permit;
+mod policy;
 mod profile;
 mod second_factor;
 mod sign_in;
@@ -48,6 +49,7 @@ use crate::{
         lanes::Lanes,
         leash::Leashes,
         logins::Logins,
+        policy::Rulebook,
         sign_in::Successors,
         tokens::Tokens,
     },
@@ -64,6 +66,7 @@ pub(crate) use organizations::{NewOrganization, OrganizationChange};
 pub(crate) use page::{is_same_origin, set_cookie};
 pub(crate) use people::furnish;
 pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
+pub(crate) use policy::{Definition, Question, Veil, Written};
 pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
 pub(crate) use sign_in::{Attempt, Pass, SignedIn};
 pub(crate) use tokens::SHORTEST_SECRET;
@@ -100,6 +103,10 @@ pub(crate) struct Settings {
     pub(crate) sign_in: sign_in::Settings,
     /// What they get when they did.
     pub(crate) tokens: tokens::Settings,
+    /// How much policies may be.
+    pub(crate) policy_limits: policy::Limits,
+    /// Policies that hold in every organization, beside those in the store.
+    pub(crate) policies: Vec<Definition>,
 }
 
 impl Default for Settings {
@@ -115,6 +122,8 @@ impl Default for Settings {
             basic: false,
             sign_in: sign_in::Settings::default(),
             tokens: tokens::Settings::default(),
+            policy_limits: policy::Limits::default(),
+            policies: Vec::new(),
         }
     }
 }
@@ -129,6 +138,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ring: KeyRing,
     book: ArcSwap<Book>,
+    rulebook: Rulebook,
     /// Up to which change everything here was read; held while it is read, so that an older reading
     /// never replaces a newer one and brings a revoked key back.
     seen: Mutex<Option<u64>>,
@@ -155,6 +165,7 @@ impl Access {
         let waiting = settings.hashes_waiting.min(Semaphore::MAX_PERMITS / 2);
         let sign_in = &settings.sign_in;
         let window = Duration::from_secs(sign_in.window_seconds.into());
+        let rulebook = Rulebook::new(settings.policy_limits.clone(), &settings.policies);
         let access = Self(Arc::new(Inner {
             lanes: Lanes::new(window, sign_in.per_account, sign_in.per_address),
             tokens: Tokens::new(settings.tokens.clone(), store),
@@ -163,6 +174,7 @@ impl Access {
             clock,
             ring,
             book: ArcSwap::default(),
+            rulebook,
             seen: Mutex::default(),
             hashing: Arc::new(Semaphore::new(at_once)),
             hash_queue: Semaphore::new(at_once + waiting),
@@ -201,8 +213,14 @@ impl Access {
         let mut seen = self.0.seen.lock();
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
-        if *seen != last {
+        if *seen != last || self.0.rulebook.is_unreadable() {
             let changes = Changes::since(&snapshot, *seen)?;
+            // First, so that keys that cannot be read keep no policy from holding.
+            if self.0.rulebook.is_unreadable()
+                || changes.concern(&[Noun::Policy, Noun::Namespace, Noun::Organization])
+            {
+                self.0.rulebook.reload(&snapshot);
+            }
             if changes.concern(&[Noun::Organization, Noun::User]) {
                 let book = Book::new(snapshot.organizations()?, snapshot.users()?);
                 self.0.book.store(Arc::new(book));

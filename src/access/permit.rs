@@ -1,12 +1,16 @@
 //! Caller and Permit: the evidence that stages of the path hand on.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use crate::{
-    access::{Access, Credential, Error, book::Person},
+    access::{Access, Credential, Error, book::Person, policy::Obligations},
     domain::{
         Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Target,
-        UserId,
+        UserId, Verdict,
     },
-    wire::SessionKey,
+    wire::{Call, SessionKey},
 };
 
 /// The organization that exists from the start.
@@ -67,12 +71,29 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Permit {
     caller: Caller,
+    obligations: Obligations,
+    verdict: Option<Arc<Verdict>>,
 }
 
 impl Permit {
     /// Whose leave it is.
     pub(crate) const fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// What policies said of it, where there are any.
+    pub(crate) const fn verdict(&self) -> Option<&Arc<Verdict>> {
+        self.verdict.as_ref()
+    }
+
+    /// Whether something must be taken out of the answer.
+    pub(crate) fn obliges(&self) -> bool {
+        !self.obligations.is_empty()
+    }
+
+    /// Takes out of an answer, its result or its error, what must not get out.
+    pub(crate) fn redact(&self, said: &mut Value) {
+        self.obligations.apply(said);
     }
 }
 
@@ -120,11 +141,20 @@ impl Access {
         quotas.map_or(0, |quotas| quotas.max_sessions as usize)
     }
 
-    /// Whether the caller may do what the call asks.
-    #[expect(clippy::unused_self, reason = "policies, which this room keeps, are asked here")]
-    pub(crate) fn authorize(&self, caller: Caller, target: &Target) -> Result<Permit, Error> {
-        caller.may(target.permission())?;
-        Ok(Permit { caller })
+    /// Whether the caller may do what the call asks: policies first, and what they leave open is
+    /// the role's to say. What a policy allows stands in for the role, never for what a key was
+    /// made to be less than its role.
+    pub(crate) fn authorize(
+        &self,
+        caller: Caller,
+        target: &Target,
+        call: &Call,
+    ) -> Result<Permit, Error> {
+        let judged = self.judge(&caller, target, call)?;
+        if !(judged.allows && caller.0.is_whole()) {
+            caller.may(target.permission())?;
+        }
+        Ok(Permit { caller, obligations: judged.obligations, verdict: judged.verdict })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::{
-    access::Caller,
+    access::{Caller, Veil},
     catalog::{
         Catalog, Error, View,
         merge::Merged,
@@ -14,15 +14,23 @@ use crate::{
         template,
     },
     domain::{
-        Item, ItemKind, Permission, Prefixing, SEPARATOR, Scope, Server, Sight, Slug, Target,
+        Annotations, Item, ItemKind, Permission, Prefixing, SEPARATOR, Scope, Server, Sight, Slug,
+        Target,
     },
-    wire::{Call, Method},
+    wire::{Askable, Call, Method},
 };
 
 impl Catalog {
     /// What a call is about. A look-up in memory, but for names that nobody has listed yet.
-    pub(crate) async fn find(&self, caller: &Caller, call: &Call) -> Result<Target, Error> {
-        let (kind, permission) = match call.method() {
+    /// What policies keep from everybody who asks so is looked up all the same: to deny it is
+    /// [`crate::access::Access::authorize`]'s.
+    pub(crate) async fn find(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        veil: &Veil<'_>,
+    ) -> Result<Target, Error> {
+        let permission = match call.method() {
             Method::Discover
             | Method::Ping
             | Method::Listen
@@ -36,10 +44,9 @@ impl Catalog {
             | Method::TemplatesList => {
                 return Ok(Target::House { permission: Permission::ItemsList, item: None });
             }
-            Method::ToolsCall => (ItemKind::Tool, Permission::ToolsCall),
-            Method::PromptsGet => (ItemKind::Prompt, Permission::PromptsGet),
-            Method::ResourcesRead => (ItemKind::Resource, Permission::ResourcesRead),
-            Method::Complete => (completed_kind(call), Permission::PromptsGet),
+            Method::ToolsCall => Permission::ToolsCall,
+            Method::PromptsGet | Method::Complete => Permission::PromptsGet,
+            Method::ResourcesRead => Permission::ResourcesRead,
             Method::Initialize
             | Method::SetLevel
             | Method::Subscribe
@@ -47,19 +54,27 @@ impl Catalog {
             | Method::TaskResult => {
                 return Err(Error::NoMethod(call.method().to_string()));
             }
-            Method::Other(method) => return self.find_extension(caller, call, method),
+            Method::Other(method) => {
+                return self.find_extension(&View::of(caller, call), veil, (call, method));
+            }
         };
+        let kind = sought(call).ok_or_else(|| Error::NoMethod(call.method().to_string()))?;
         let name = call.request.subject().unwrap_or_default();
-        self.find_named(&View::of(caller, call), (kind, permission), name).await
+        self.find_named(&View::of(caller, call), veil, (kind, permission), name).await
     }
 
     /// The server of an endpoint of one server, for a method of an extension that both ends know.
     /// It is called like a tool of that name.
-    fn find_extension(&self, caller: &Caller, call: &Call, method: &str) -> Result<Target, Error> {
+    fn find_extension(
+        &self,
+        view: &View,
+        veil: &Veil<'_>,
+        (call, method): (&Call, &str),
+    ) -> Result<Target, Error> {
         let none = || Error::NoMethod(method.to_owned());
-        let view = View::of(caller, call);
         let Scope::Server(_) = view.scope else { return Err(none()) };
-        let merged = self.merged(&view)?;
+        self.check_endpoint(view, veil)?;
+        let merged = self.merged(view)?;
         let offer = merged.offers.first().filter(|offer| {
             let peer = offer.peer.as_deref();
             peer.is_some_and(|peer| call.client.knows_any(&peer.extensions))
@@ -70,21 +85,28 @@ impl Catalog {
     }
 
     /// The resource of that URI at an endpoint.
-    pub(crate) async fn find_resource(&self, view: &View, uri: &str) -> Result<Target, Error> {
+    pub(crate) async fn find_resource(
+        &self,
+        view: &View,
+        veil: &Veil<'_>,
+        uri: &str,
+    ) -> Result<Target, Error> {
         let sought = (ItemKind::Resource, Permission::ResourcesRead);
-        self.find_named(view, sought, uri).await
+        self.find_named(view, veil, sought, uri).await
     }
 
     async fn find_named(
         &self,
         view: &View,
+        veil: &Veil<'_>,
         (kind, permission): (ItemKind, Permission),
         name: &str,
     ) -> Result<Target, Error> {
-        let mut found = self.find_item(view, kind, name).await?;
+        self.check_endpoint(view, veil)?;
+        let mut found = self.find_item(view, veil, kind, name).await?;
         if found.is_none() && kind == ItemKind::Template {
             // What is completed may also be a resource that stands in no template.
-            found = self.find_item(view, ItemKind::Resource, name).await?;
+            found = self.find_item(view, veil, ItemKind::Resource, name).await?;
         }
         let (server, item) = found.ok_or_else(|| Error::unknown(kind, name))?;
         Ok(if owned::is_own(&server) {
@@ -109,23 +131,41 @@ impl Catalog {
     pub(super) fn explain(
         &self,
         sight: &Sight,
-        call: &Call,
+        (call, veil): (&Call, &Veil<'_>),
         name: &str,
     ) -> Option<(Arc<Server>, Item)> {
         let (sight, askable) = (sight.clone(), call.client.askable());
         let view = View { sight, scope: Scope::Everything, askable };
         let merged = self.merged(&view).ok()?;
-        ItemKind::ALL.into_iter().find_map(|kind| in_table(&merged, kind, name))
+        let mut found = ItemKind::ALL.into_iter().filter_map(|kind| in_table(&merged, kind, name));
+        found.find(|(server, item)| shows(veil, server, item.kind, (&item.name, &item.annotations)))
+    }
+
+    /// An item that a server lists, under the server's own name for it.
+    pub(crate) fn known(
+        &self,
+        sight: &Sight,
+        server: &str,
+        kind: ItemKind,
+        name: &str,
+    ) -> Option<Item> {
+        let (scope, askable) = (Scope::Server(server.into()), Askable::NOTHING);
+        let sight = sight.clone();
+        let merged = self.merged(&View { sight, scope, askable }).ok()?;
+        in_table(&merged, kind, name).map(|(_, item)| item)
     }
 
     async fn find_item(
         &self,
         view: &View,
+        veil: &Veil<'_>,
         kind: ItemKind,
         name: &str,
     ) -> Result<Option<(Arc<Server>, Item)>, Error> {
         let merged = self.merged(view)?;
-        let quick = || self.by_scope(view, kind, name);
+        // Where policies hold, a server is not asked for what it does not list: its answer would
+        // tell what is hidden from what is not there, and nobody knows how such a tool behaves.
+        let quick = || veil.is_clear().then(|| self.by_scope(view, kind, name)).flatten();
         if let Some(found) = in_table(&merged, kind, name).or_else(quick) {
             return Ok(Some(found));
         }
@@ -139,10 +179,16 @@ impl Catalog {
         }
         // To choose one of them would let a server answer for another's resource.
         let owners = owners(&merged, name);
-        if owners.len() > 1 {
-            return Err(Error::ambiguous(name, &owners));
+        let shown: Vec<&Slug> = owners
+            .iter()
+            .filter(|offer| shows(veil, &offer.server, kind, (name, &Annotations::default())))
+            .map(|offer| &offer.server.name)
+            .collect();
+        match (owners.len(), shown.len()) {
+            (0 | 1, _) => Ok(by_shape(&merged, name, veil.is_clear())),
+            (_, 2..) => Err(Error::ambiguous(name, &shown)),
+            _ => Ok(None),
         }
-        Ok(by_shape(&merged, name))
     }
 
     /// Whose a name must be by the endpoint or by its prefix: that server knows its own names
@@ -174,17 +220,28 @@ impl Catalog {
     }
 }
 
+/// Whether a caller may know of an item.
+pub(super) fn shows(
+    veil: &Veil<'_>,
+    server: &Server,
+    kind: ItemKind,
+    (name, annotations): (&str, &Annotations),
+) -> bool {
+    let server = (!owned::is_own(server)).then_some(server);
+    veil.shows(server, (kind, name), annotations)
+}
+
 /// The servers that list a URI under that very name.
-fn owners<'a>(merged: &'a Merged, uri: &str) -> Vec<&'a Slug> {
+fn owners<'a>(merged: &'a Merged, uri: &str) -> Vec<&'a Arc<Offer>> {
     let lists = |offer: &&Arc<Offer>| {
         offer.of_kind(ItemKind::Resource).iter().any(|entry| *entry.name == *uri)
     };
-    merged.offers.iter().filter(lists).map(|offer| &offer.server.name).collect()
+    merged.offers.iter().filter(lists).collect()
 }
 
 /// Whose a URI is that stands in no list: by its mark, by a template it fits, or because only
-/// one server has resources at all.
-fn by_shape(merged: &Merged, uri: &str) -> Option<(Arc<Server>, Item)> {
+/// one server has resources at all. Where policies hold, a list or a template must have it.
+fn by_shape(merged: &Merged, uri: &str, is_clear: bool) -> Option<(Arc<Server>, Item)> {
     let of =
         |offer: &Offer, uri: &str| (offer.server.clone(), Item::named(ItemKind::Resource, uri));
     let (plain, marked) = match names::unmark(uri) {
@@ -192,15 +249,18 @@ fn by_shape(merged: &Merged, uri: &str) -> Option<(Arc<Server>, Item)> {
         None => (uri, None),
     };
     let by_mark = |offer: &&Arc<Offer>| marked == Some(offer.server.name.as_str());
-    if let Some(offer) = merged.offers.iter().find(by_mark) {
-        return Some(of(offer, plain));
-    }
-    let fits = |offer: &&Arc<Offer>| {
+    let has_template = |offer: &Offer, uri: &str| {
         let templates = offer.of_kind(ItemKind::Template);
         templates.iter().any(|entry| template::matches(&entry.name, uri))
     };
-    if let Some(offer) = merged.offers.iter().find(fits) {
+    if let Some(offer) = merged.offers.iter().find(by_mark) {
+        return (is_clear || has_template(offer, plain)).then(|| of(offer, plain));
+    }
+    if let Some(offer) = merged.offers.iter().find(|offer| has_template(offer, uri)) {
         return Some(of(offer, uri));
+    }
+    if !is_clear {
+        return None;
     }
     let has =
         |offer: &&Arc<Offer>| offer.peer.as_ref().is_some_and(|peer| peer.capabilities.resources);
@@ -212,8 +272,20 @@ fn in_table(merged: &Merged, kind: ItemKind, name: &str) -> Option<(Arc<Server>,
     let (offer, entry) = merged.find(kind, name)?;
     let param_headers = entry.param_headers.clone();
     let task_support = entry.task_support;
-    let item = Item { kind, name: entry.name.clone(), param_headers, task_support };
+    let (name, annotations) = (entry.name.clone(), entry.annotations.clone());
+    let item = Item { kind, name, param_headers, task_support, annotations };
     Some((offer.server.clone(), item))
+}
+
+/// What kind of item a call names, where it names one.
+pub(crate) fn sought(call: &Call) -> Option<ItemKind> {
+    match call.method() {
+        Method::ToolsCall => Some(ItemKind::Tool),
+        Method::PromptsGet => Some(ItemKind::Prompt),
+        Method::ResourcesRead => Some(ItemKind::Resource),
+        Method::Complete => Some(completed_kind(call)),
+        _ => None,
+    }
 }
 
 /// What a completion is for. A reference to a resource names a template more often than a URI.

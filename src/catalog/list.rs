@@ -10,8 +10,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
+    access::Veil,
     catalog::{
         Catalog, Error, Offered, View,
+        find::shows,
         merge::{Merged, Missing},
         owned,
         shelf::{Offer, Place, Shelf, State},
@@ -90,20 +92,36 @@ impl Catalog {
     pub(crate) async fn list(
         &self,
         view: &View,
+        veil: &Veil<'_>,
         kind: ItemKind,
         cursor: Option<&str>,
     ) -> Result<Listed, Error> {
+        self.check_endpoint(view, veil)?;
         let merged = self.fresh(view).await?;
         for missing in &merged.missing {
             self.0.metrics.missing(&missing.server);
         }
-        let result = merged.page(kind, cursor, self.0.settings.page_size)?;
+        let size = self.0.settings.page_size;
+        let result = if veil.is_clear() {
+            merged.page(kind, cursor, size)?
+        } else {
+            let servers = self.servers(view)?;
+            let is_hidden = |name: &Slug| {
+                servers.iter().any(|server| server.name == *name && !veil.shows_server(server))
+            };
+            let missing: Vec<Missing> =
+                merged.missing.iter().filter(|it| !is_hidden(&it.server)).cloned().collect();
+            merged.page_of(kind, cursor, (size, &missing), |offer, entry| {
+                shows(veil, &offer.server, kind, (&entry.name, &entry.annotations))
+            })?
+        };
         Ok(Listed { result, fits_all: merged.fits_all(kind) })
     }
 
     /// What an endpoint has. A server that has not answered yet may have everything; where it is
     /// the only one, it is worth a wait.
-    pub(crate) async fn discover(&self, view: &View) -> Result<Discovered, Error> {
+    pub(crate) async fn discover(&self, view: &View, veil: &Veil<'_>) -> Result<Discovered, Error> {
+        self.check_endpoint(view, veil)?;
         let merged = match view.scope {
             Scope::Server(_) => self.fresh(view).await?,
             Scope::Everything | Scope::Namespace(_) => self.merged(view)?,
@@ -133,6 +151,17 @@ impl Catalog {
             },
             instructions,
         })
+    }
+
+    /// Refuses the endpoint of a server of which nothing may be known, as if there were none.
+    pub(super) fn check_endpoint(&self, view: &View, veil: &Veil<'_>) -> Result<(), Error> {
+        if veil.is_clear() || !matches!(view.scope, Scope::Server(_)) {
+            return Ok(());
+        }
+        if self.servers(view)?.iter().all(|server| veil.shows_server(server)) {
+            return Ok(());
+        }
+        Err(Error::NoEndpoint(view.scope.clone()))
     }
 
     /// What tells one state of an endpoint's lists from another, by kind.

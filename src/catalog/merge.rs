@@ -66,6 +66,8 @@ struct List {
     items: Vec<Bytes>,
     /// Whose each is, and which of its own.
     places: Vec<(Slug, usize)>,
+    /// Which of the offers each is in.
+    owners: Vec<usize>,
     by_name: HashMap<String, (usize, usize)>,
     first_page: Bytes,
     fits_all: bool,
@@ -121,6 +123,26 @@ impl Merged {
                 Ok(list.page(kind, start, page_size, &self.missing))
             }
         }
+    }
+
+    /// A page of those items of a list that are shown, as a result.
+    pub(super) fn page_of(
+        &self,
+        kind: ItemKind,
+        cursor: Option<&str>,
+        (page_size, missing): (usize, &[Missing]),
+        is_shown: impl Fn(&Offer, &Entry) -> bool,
+    ) -> Result<Bytes, InvalidCursor> {
+        let list = &self.lists[kind as usize];
+        let start = cursor.map(str::parse).transpose()?.map_or(0, |cursor| list.after(&cursor));
+        let shown = |at: &usize| {
+            let offer = &self.offers[list.owners[*at]];
+            is_shown(offer, &offer.of_kind(kind)[list.places[*at].1])
+        };
+        let mut shown = (start..list.items.len()).filter(shown);
+        let page: Vec<usize> = shown.by_ref().take(page_size).collect();
+        let has_more = shown.next().is_some();
+        Ok(list.result(kind, &page, has_more, missing))
     }
 
     /// Whether clients of every revision can read all items of a kind.
@@ -235,6 +257,7 @@ impl List {
             let outward = |uri: &str| marks.get(&server.id)?.outward(&server.name, uri);
             list.items.push(entry.named(&name, outward));
             list.places.push((server.name.clone(), item));
+            list.owners.push(offer);
             list.fits_all &= entry.fits_all;
             list.by_name.insert(name, (offer, item));
         }
@@ -255,19 +278,25 @@ impl List {
     /// One page as a result: the items, where it goes on, and who is missing.
     fn page(&self, kind: ItemKind, start: usize, size: usize, missing: &[Missing]) -> Bytes {
         let end = (start + size).min(self.items.len());
-        let items = &self.items[start..end];
-        let total: usize = items.iter().map(|item| item.len() + 1).sum();
+        let page: Vec<usize> = (start..end).collect();
+        self.result(kind, &page, end < self.items.len(), missing)
+    }
+
+    /// These items as a result.
+    fn result(&self, kind: ItemKind, page: &[usize], has_more: bool, missing: &[Missing]) -> Bytes {
+        let items = || page.iter().map(|at| &self.items[*at]);
+        let total: usize = items().map(|item| item.len() + 1).sum();
         let mut result = Vec::with_capacity(total + 256);
         result.extend_from_slice(format!("{{\"{}\":[", kind.list_member()).as_bytes());
-        for (at, item) in items.iter().enumerate() {
+        for (at, item) in items().enumerate() {
             if at > 0 {
                 result.push(b',');
             }
             result.extend_from_slice(item);
         }
         result.push(b']');
-        if end < self.items.len() {
-            let (server, item) = &self.places[end - 1];
+        if let Some(last) = page.last().filter(|_| has_more) {
+            let (server, item) = &self.places[*last];
             let cursor = Cursor { server: server.to_string(), sent: item + 1 };
             result.extend_from_slice(format!(r#","nextCursor":"{cursor}""#).as_bytes());
         }

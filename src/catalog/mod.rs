@@ -37,6 +37,7 @@ use crate::{
     upstream::Upstream,
 };
 
+pub(crate) use find::sought;
 pub(crate) use param_header::Argument;
 pub(crate) use shelf::Offered;
 pub(crate) use view::View;

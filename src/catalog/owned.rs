@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    access::DEFAULT_ORGANIZATION,
+    access::{DEFAULT_ORGANIZATION, Veil},
     catalog::{
         Catalog,
-        shelf::{Entry, Offer},
+        find::shows,
+        shelf::{Entry, Offer, Place},
     },
     domain::{Health, Item, ItemKind, NamespaceId, Server, ServerId, Sight, State, Timestamp},
     registry::Directory,
@@ -69,27 +70,33 @@ pub(super) fn is_own(server: &Server) -> bool {
 
 impl Catalog {
     /// Calls one of the gateway's own tools.
-    pub(crate) fn call_own(&self, sight: &Sight, item: &Item, call: &Call) -> Bytes {
+    pub(crate) fn call_own(
+        &self,
+        sight: &Sight,
+        item: &Item,
+        (call, veil): (&Call, &Veil<'_>),
+    ) -> Bytes {
         match &*item.name {
-            "list_servers" => self.list_servers(sight),
-            "explain_name" => self.explain_name(sight, call),
+            "list_servers" => self.list_servers(sight, veil),
+            "explain_name" => self.explain_name(sight, (call, veil)),
             "current_time" => self.current_time(call),
             unknown => result::tool_error(&format!("the gateway has no tool {unknown:?}")),
         }
     }
 
-    fn list_servers(&self, sight: &Sight) -> Bytes {
+    fn list_servers(&self, sight: &Sight, veil: &Veil<'_>) -> Bytes {
         let directory = self.0.registry.directory();
         let servers: Vec<_> = directory
             .servers(sight)
+            .filter(|server| veil.shows_server(server))
             .map(|server| {
                 let health = self.0.registry.health(&server.id);
-                let offered = self.offered(&server.id).map(|(offered, _)| offered);
+                let tools = self.tools_shown(server, veil);
                 let mut shown = json!({
                     "name": server.name,
                     "description": server.description,
                     "health": health.as_str(),
-                    "tools": offered.map(|offered| offered.tools),
+                    "tools": tools,
                 });
                 if let Health::Unhealthy { reason, since } = health {
                     shown["reason"] = reason.into();
@@ -98,7 +105,7 @@ impl Catalog {
                 shown
             })
             .collect();
-        let own = OFFER.of_kind(ItemKind::Tool).len();
+        let own = shown_of(&OFFER, veil);
         let house = json!({
             "name": OFFER.server.name,
             "description": OFFER.server.description,
@@ -109,7 +116,7 @@ impl Catalog {
         result::tool(&json!({ "servers": all }))
     }
 
-    fn explain_name(&self, sight: &Sight, call: &Call) -> Bytes {
+    fn explain_name(&self, sight: &Sight, (call, veil): (&Call, &Veil<'_>)) -> Bytes {
         #[derive(Deserialize)]
         struct Arguments {
             name: String,
@@ -117,7 +124,7 @@ impl Catalog {
         let Some(Arguments { name }) = call.request.param("arguments") else {
             return result::tool_error("give the argument \"name\", a text");
         };
-        match self.explain(sight, call, &name) {
+        match self.explain(sight, (call, veil), &name) {
             Some((server, item)) => result::tool(&json!({
                 "name": name,
                 "kind": item.kind.as_str(),
@@ -127,6 +134,13 @@ impl Catalog {
             })),
             None => result::tool_error(&format!("this gateway lists nothing named {name:?}")),
         }
+    }
+
+    /// How many tools of a server somebody may know of; none while it does not answer.
+    fn tools_shown(&self, server: &Server, veil: &Veil<'_>) -> Option<usize> {
+        let shelves = self.0.shelves.lock();
+        let offer = shelves.get(&Place::shared(server.id))?.offer()?;
+        Some(shown_of(offer, veil))
     }
 
     fn current_time(&self, call: &Call) -> Bytes {
@@ -145,4 +159,12 @@ impl Catalog {
             None => result::tool_error(&format!("{zone:?} is no time zone known here")),
         }
     }
+}
+
+/// How many tools of an offer somebody may know of.
+fn shown_of(offer: &Offer, veil: &Veil<'_>) -> usize {
+    let tools = offer.of_kind(ItemKind::Tool).iter();
+    let shown = tools
+        .filter(|tool| shows(veil, &offer.server, ItemKind::Tool, (&tool.name, &tool.annotations)));
+    shown.count()
 }

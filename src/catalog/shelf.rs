@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     catalog::param_header,
-    domain::{ItemKind, ParamHeader, Server, ServerId, TaskSupport, is_hidden},
+    domain::{Annotations, ItemKind, ParamHeader, Server, ServerId, TaskSupport, is_hidden},
     upstream::Peer,
     wire::{Askable, Era, Span, result, splice},
 };
@@ -159,6 +159,8 @@ pub(super) struct Entry {
     pub(super) param_headers: Option<Arc<[ParamHeader]>>,
     /// Whether it is made for tasks.
     pub(super) task_support: TaskSupport,
+    /// What its server says of its behaviour.
+    pub(super) annotations: Annotations,
 }
 
 /// Why an item is not taken.
@@ -220,7 +222,10 @@ impl Entry {
         let task_support = task_support.unwrap_or_default();
         let meta = value("_meta").filter(|_| kind == ItemKind::Tool);
         let pages = meta.map(|at| result::pages(&json, at)).unwrap_or_default();
-        Ok(Self { name, json, key, pages, fits_all, param_headers, task_support })
+        let said = value("annotations").filter(|_| kind == ItemKind::Tool);
+        let annotations = said.and_then(|at| serde_json::from_str(at.text(&json)).ok());
+        let annotations = annotations.unwrap_or_default();
+        Ok(Self { name, json, key, pages, fits_all, param_headers, task_support, annotations })
     }
 
     /// The name of a tool that is not taken, where it has one.

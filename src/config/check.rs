@@ -41,6 +41,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         no_data,
         relative_commands,
         short_secret,
+        wrong_policies,
     ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
 }
@@ -133,6 +134,18 @@ fn short_secret(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
             .into(),
     };
     Some(Breach { about: &["access.tokens.secret_key"], fault })
+}
+
+fn wrong_policies(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    let wrong = settings.access.check_policies().err()?;
+    let fault = Fault {
+        key: "access.policies".into(),
+        value: None,
+        origin: origin("access.policies"),
+        wrong: format!("is not right at {wrong}"),
+        fix: "put it right; 'tollhouse policy test --try FILE' tries a policy".into(),
+    };
+    Some(Breach { about: &["access.policies"], fault })
 }
 
 fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::Deserialize;
+
 /// What kind of item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ItemKind {
@@ -69,6 +71,51 @@ pub struct Item {
     pub param_headers: Option<Arc<[ParamHeader]>>,
     /// Whether a tool is made for tasks.
     pub task_support: TaskSupport,
+    /// What a tool's server says of its behaviour.
+    pub annotations: Annotations,
+}
+
+/// What a server says of how a tool behaves. Where it says nothing, the specification says what is
+/// to be supposed: the worse.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Annotations {
+    /// Whether it changes nothing.
+    pub read_only_hint: Option<bool>,
+    /// Whether it may destroy something.
+    pub destructive_hint: Option<bool>,
+    /// Whether calling it twice is like calling it once.
+    pub idempotent_hint: Option<bool>,
+    /// Whether it reaches into an open world.
+    pub open_world_hint: Option<bool>,
+    /// Its name for people.
+    pub title: Option<Box<str>>,
+}
+
+impl Annotations {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only_hint.unwrap_or(false)
+    }
+
+    /// Whether it may destroy something.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        self.destructive_hint.unwrap_or(!self.is_read_only())
+    }
+
+    /// Whether calling it twice is like calling it once.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent_hint.unwrap_or(false)
+    }
+
+    /// Whether it reaches into an open world.
+    #[must_use]
+    pub fn is_open_world(&self) -> bool {
+        self.open_world_hint.unwrap_or(true)
+    }
 }
 
 /// Whether calls of a tool may, or must, be tasks (2025-11-25).
@@ -86,7 +133,13 @@ pub enum TaskSupport {
 impl Item {
     /// An item that is known by its name alone.
     pub fn named(kind: ItemKind, name: impl Into<Box<str>>) -> Self {
-        Self { kind, name: name.into(), param_headers: None, task_support: TaskSupport::Forbidden }
+        Self {
+            kind,
+            name: name.into(),
+            param_headers: None,
+            task_support: TaskSupport::Forbidden,
+            annotations: Annotations::default(),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub use id::{
     InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId, ServerId,
     SessionId, UserId,
 };
-pub use item::{Item, ItemKind, ParamHeader, TaskSupport};
+pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
 pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};

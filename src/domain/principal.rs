@@ -66,6 +66,22 @@ pub enum PrincipalKind {
     Anonymous,
 }
 
+impl PrincipalKind {
+    /// Every kind's word.
+    pub const WORDS: [&str; 4] = ["key", "user", "operator", "anonymous"];
+
+    /// The kind alone, without which one of it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::User(_) => "user",
+            Self::Operator => "operator",
+            Self::Anonymous => "anonymous",
+        }
+    }
+}
+
 impl fmt::Display for PrincipalKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,6 +115,12 @@ impl Principal {
     #[must_use]
     pub const fn may(&self, permission: Permission) -> bool {
         self.permissions.has(permission)
+    }
+
+    /// Whether they may do all that their role may: nobody made them less.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.permissions.include(self.role.permissions())
     }
 
     /// How far they see.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use crate::{
-    domain::{Clock, Principal, PrincipalKind, Scope, Server, Target, Timestamp, is_hidden},
+    domain::{
+        Clock, Principal, PrincipalKind, Scope, Server, Target, Timestamp, Verdict, is_hidden,
+    },
     observe::{Log, Metrics, Settings},
     problem::Problem,
     wire::{Call, Method, Revision},
@@ -94,6 +96,7 @@ impl Journal {
                 server: None,
                 item: call.request.subject().map(Into::into),
                 attempts: 0,
+                verdict: None,
             }),
         }
     }
@@ -144,6 +147,13 @@ impl Line {
         }
     }
 
+    /// Notes what policies said of it, where there are any.
+    pub(crate) fn verdict(&mut self, verdict: Option<&Arc<Verdict>>) {
+        if let Some(entry) = &mut self.entry {
+            entry.verdict = verdict.cloned();
+        }
+    }
+
     /// Notes another attempt at a server.
     pub(crate) fn attempt(&mut self) {
         if let Some(entry) = &mut self.entry {
@@ -180,6 +190,7 @@ struct Entry {
     server: Option<Arc<Server>>,
     item: Option<Box<str>>,
     attempts: u32,
+    verdict: Option<Arc<Verdict>>,
 }
 
 /// The longest piece of a client's own text in a line, in characters.
@@ -224,6 +235,9 @@ impl Entry {
         if self.attempts > 1 {
             let _ = write!(line, r#","attempts":{}"#, self.attempts);
         }
+        if let Some(verdict) = &self.verdict {
+            add_verdict(line, verdict);
+        }
         line.push_str("}\n");
     }
 
@@ -240,6 +254,11 @@ impl Entry {
         }
         if let Some(caller) = &self.caller {
             let _ = write!(line, " caller={caller}");
+        }
+        if let Some(verdict) = &self.verdict
+            && let Some(policy) = &verdict.policy
+        {
+            let _ = write!(line, " {}={}", verdict.decision.as_str(), plain(policy));
         }
         if let Outcome::Problem(problem) = outcome {
             let _ = write!(line, " ({})", plain(problem.message()));
@@ -260,16 +279,40 @@ fn add(line: &mut String, name: &str, text: &str) {
         let short: String = text.chars().take(TEXT_LIMIT).collect();
         let quoted = serde_json::to_string(&short).expect("text is always JSON");
         let _ = write!(line, r#","{name}":"#);
-        for c in quoted.chars() {
-            if is_hidden(c) {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(line, "\\u{unit:04x}");
-                }
-            } else {
-                line.push(c);
+        push(line, &quoted);
+    }
+}
+
+/// Adds JSON to a line, with nothing hidden in it.
+fn push(line: &mut String, json: &str) {
+    for c in json.chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
             }
+        } else {
+            line.push(c);
         }
     }
+}
+
+/// Adds what policies said: who decided, how, and what was looked at for it.
+fn add_verdict(line: &mut String, verdict: &Verdict) {
+    add(line, "decision", verdict.decision.as_str());
+    if let Some(policy) = &verdict.policy {
+        add(line, "policy", policy);
+    }
+    if !verdict.redacted_by.is_empty() {
+        add(line, "redacted_by", &verdict.redacted_by.join(", "));
+    }
+    line.push_str(r#","inputs":{"#);
+    for (at, (name, value)) in verdict.inputs.iter().enumerate() {
+        line.push_str(if at > 0 { "," } else { "" });
+        push(line, &serde_json::to_string(name).expect("text is always JSON"));
+        line.push(':');
+        push(line, value);
+    }
+    line.push('}');
 }
 
 /// Text for a terminal: one line, nothing hidden, cut to a readable length.

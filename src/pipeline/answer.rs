@@ -21,7 +21,8 @@ impl Pipeline {
     ) -> Result<Body, Problem> {
         if let Some(item) = item {
             let sight = permit.caller().principal().sight();
-            let result = self.catalog.call_own(&sight, item, call);
+            let veil = self.access.veil(permit.caller(), call);
+            let result = self.catalog.call_own(&sight, item, (call, &veil));
             return Ok(Body::Made { result, fits_all: true });
         }
         let kind = match call.method() {
@@ -36,13 +37,15 @@ impl Pipeline {
             _ => return Ok(Body::Made { result: "{}".into(), fits_all: true }),
         };
         let view = View::of(permit.caller(), call);
-        let listed = self.catalog.list(&view, kind, call.request.cursor()).await;
+        let veil = self.access.veil(permit.caller(), call);
+        let listed = self.catalog.list(&view, &veil, kind, call.request.cursor()).await;
         let listed = listed.map_err(not_found)?;
         Ok(Body::Made { result: listed.result, fits_all: listed.fits_all })
     }
 
     async fn discover(&self, permit: &Permit, call: &Call) -> Result<Body, Problem> {
-        let found = self.catalog.discover(&View::of(permit.caller(), call)).await;
+        let veil = self.access.veil(permit.caller(), call);
+        let found = self.catalog.discover(&View::of(permit.caller(), call), &veil).await;
         let found = found.map_err(not_found)?;
         let has = found.capabilities;
         let mut extensions = found.extensions;
@@ -84,14 +87,4 @@ fn implementation() -> Value {
 fn house_rules(scope: &Scope) -> Option<String> {
     let rules = "Tools here come from several servers; a name such as server__tool says which.";
     (!matches!(scope, Scope::Server(_))).then(|| rules.to_owned())
-}
-
-/// The kind of item a method names, where it names one.
-pub(super) const fn item_kind(method: &Method) -> Option<ItemKind> {
-    match method {
-        Method::ToolsCall => Some(ItemKind::Tool),
-        Method::PromptsGet | Method::Complete => Some(ItemKind::Prompt),
-        Method::ResourcesRead => Some(ItemKind::Resource),
-        _ => None,
-    }
 }

@@ -17,9 +17,9 @@ use tokio::sync::{Notify, broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::Permit,
-    catalog::View,
-    domain::{InstanceId, ItemKind, Principal, Server, ServerId, SessionId, Target},
+    access::{Caller, Permit},
+    catalog::{self, View},
+    domain::{InstanceId, Item, ItemKind, Permission, Server, ServerId, SessionId, Target},
     pipeline::{Body, Pipeline, forward::owner_of, not_found, relay::NOTICES},
     problem::{Kind, Problem},
     upstream::{ByOwner, News, Wanted},
@@ -41,8 +41,10 @@ pub(super) struct Listeners {
 /// Somebody who listens at an endpoint.
 struct Listener {
     view: View,
-    /// Who it is, as they were when they began.
-    principal: Principal,
+    /// Who it is, as they were when they began, and how they asked: policies may come to say
+    /// something else of them.
+    caller: Caller,
+    call: Box<Call>,
     /// Whose conversations with servers it belongs to.
     owner: Arc<str>,
     /// Whether it hears log messages that are about none of its calls.
@@ -154,12 +156,13 @@ impl Pipeline {
         let session = call.session.as_ref().filter(|_| knows_tasks);
         let session = session.map(|session| session.id.clone());
         let view = View::of(permit.caller(), call);
-        let digests = self.catalog.digests(&view).map_err(not_found)?;
+        let digests = self.digests(&view).map_err(not_found)?;
         let (sender, heard) = mpsc::channel(NOTICES);
         let kinds = filter.kinds();
         let listener = Listener {
             view,
-            principal: permit.caller().principal().clone(),
+            caller: permit.caller().clone(),
+            call: Box::new(call.clone()),
             owner: owner_of(permit, call),
             // In today's revision they belong to a call.
             hears_logs: call.client.revision.era() == Era::Legacy,
@@ -194,10 +197,11 @@ impl Pipeline {
         uri: &str,
     ) -> Result<Option<(ServerId, Box<str>)>, Problem> {
         let caller = permit.caller();
-        let Ok(target) = self.catalog.find_resource(&View::of(caller, call), uri).await else {
+        let (view, veil) = (View::of(caller, call), self.access.veil(caller, call));
+        let Ok(target) = self.catalog.find_resource(&view, &veil, uri).await else {
             return Ok(None);
         };
-        let is_allowed = self.access.authorize(caller.clone(), &target).is_ok();
+        let is_allowed = self.access.authorize(caller.clone(), &target, call).is_ok();
         let Target::Item { server, item, .. } = target else { return Ok(None) };
         let instance = &server.instances[0];
         // Older servers take subscriptions that they do not announce.
@@ -211,6 +215,7 @@ impl Pipeline {
     pub(super) async fn relay_news(&self, stop: CancellationToken) {
         let mut news = self.upstream.news();
         let mut changes = self.catalog.changes();
+        let mut policies = self.access.policy_changes();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -223,6 +228,11 @@ impl Pipeline {
                 Ok(()) = changes.changed() => {
                     tokio::time::sleep(GATHER).await;
                     changes.mark_unchanged();
+                    self.tell_of_lists();
+                    self.watch_servers();
+                }
+                Ok(()) = policies.changed() => {
+                    self.forget_denied();
                     self.tell_of_lists();
                     self.watch_servers();
                 }
@@ -273,10 +283,33 @@ impl Pipeline {
         }
     }
 
+    /// What tells one state of the lists that a client sees from another, by kind.
+    fn digests(&self, view: &View) -> Result<[u64; 4], catalog::Error> {
+        let policies = self.access.policies_digest(view.sight.organization);
+        Ok(self.catalog.digests(view)?.map(|digest| digest.wrapping_add(policies)))
+    }
+
+    /// Lets nobody hear any more of resources that they may not read any more.
+    fn forget_denied(&self) {
+        let directory = self.registry.directory();
+        for listener in self.listeners.by_id.lock().values_mut() {
+            let Listener { resources, caller, call, .. } = listener;
+            resources.retain(|(id, uri), _| {
+                let Some(server) = directory.all().find(|known| known.id == *id) else {
+                    return false;
+                };
+                let item = Item::named(ItemKind::Resource, uri.clone());
+                let permission = Permission::ResourcesRead;
+                let target = Target::Item { server: server.clone(), item, permission };
+                self.access.authorize(caller.clone(), &target, call).is_ok()
+            });
+        }
+    }
+
     /// Tells who listens which lists changed.
     fn tell_of_lists(&self) {
         self.tell(|listener| {
-            let now = self.catalog.digests(&listener.view).ok()?;
+            let now = self.digests(&listener.view).ok()?;
             let before = std::mem::replace(&mut listener.digests, now);
             let differs = |kind: ItemKind| now[kind as usize] != before[kind as usize];
             let has_changed = |kind: &&ItemKind| match kind {
@@ -294,7 +327,7 @@ impl Pipeline {
     fn tell(&self, mut concerns: impl FnMut(&mut Listener) -> Option<Vec<Notice>>) {
         self.listeners.by_id.lock().retain(|_, listener| {
             // What they may hear of was settled when they began to listen.
-            if !self.access.is_still(&listener.principal) {
+            if !self.access.is_still(listener.caller.principal()) {
                 return false;
             }
             let notices = concerns(listener).unwrap_or_default();

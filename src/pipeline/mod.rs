@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, Credential, Leash, Reach},
+    access::{self, Access, Credential, Leash, Permit, Reach},
     catalog::{self, Catalog},
     domain::{
         Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
@@ -29,7 +29,7 @@ use crate::{
         parked::Parked,
         tasks::{Tasks, is_task},
     },
-    problem::{Classify, Problem},
+    problem::{Classify, Kind, Problem},
     registry::Registry,
     traffic::{self, Route, Traffic},
     upstream::Upstream,
@@ -257,10 +257,13 @@ impl Pipeline {
         line.caller(caller.principal());
         caller.owns(call.session.as_ref()).map_err(not_there)?;
         let principal = caller.principal().clone();
-        let target = self.catalog.find(&caller, call).await.map_err(not_found)?;
+        let veil = self.access.veil(&caller, call);
+        let target = self.catalog.find(&caller, call, &veil).await.map_err(not_found)?;
         line.target(&target);
         let server = self.server(&principal, call, &target);
-        let permit = self.access.authorize(caller, &target).map_err(|denied| hide(denied, call))?;
+        let permit = self.access.authorize(caller, &target, call);
+        line.verdict(permit.as_ref().map_or_else(access::Error::verdict, Permit::verdict));
+        let permit = permit.map_err(|denied| hide(denied, call))?;
         let ticket = self.traffic.admit(&permit, &target).map_err(|full| {
             Problem::from(full).with_retry_after(traffic::Error::RETRY_AFTER_SECONDS)
         })?;
@@ -273,6 +276,8 @@ impl Pipeline {
                 return self.begin_task(Start::Anew(ticket), permit, target, call);
             }
             Route::There(candidates) => {
+                // What a server says on the way is not looked through, and is kept back.
+                let notices = notices.filter(|_| !permit.obliges());
                 let road = Road { call, permit: &permit, candidates: &candidates, notices };
                 match self.forward(Start::Anew(ticket), road, line).await? {
                     Forwarded::Body(body) => body,
@@ -319,11 +324,16 @@ fn not_there(error: impl Classify) -> Problem {
 
 /// A caller who may not use an item is told what one hears who asks for nothing: that it is
 /// unknown. The journal has the truth.
-fn hide(denied: crate::access::Error, call: &Call) -> Problem {
-    let truth = denied.to_string();
-    let Some(kind) = answer::item_kind(call.method()) else { return denied.into() };
-    let name = call.request.subject().unwrap_or_default();
-    not_found(catalog::Error::unknown(kind, name)).with_cause(truth)
+fn hide(denied: access::Error, call: &Call) -> Problem {
+    let unknown = match (call.method(), catalog::sought(call)) {
+        _ if denied.kind() != Kind::Forbidden => return denied.into(),
+        (_, Some(kind)) => {
+            catalog::Error::unknown(kind, call.request.subject().unwrap_or_default())
+        }
+        (Method::Other(method), None) => catalog::Error::NoMethod(method.to_string()),
+        _ => return denied.into(),
+    };
+    not_found(unknown).with_cause(denied.to_string())
 }
 
 fn told(outcome: &Result<Reply, Problem>) -> Outcome<'_> {
