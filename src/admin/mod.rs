@@ -8,6 +8,7 @@ mod keys;
 mod namespaces;
 mod organizations;
 mod permissions;
+mod policies;
 mod processes;
 mod push;
 mod route;
@@ -144,6 +145,7 @@ fn routes() -> Vec<Route> {
     ];
     routes.extend(signing_in());
     routes.extend(people());
+    routes.extend(policies());
     routes.extend(transports());
     routes
 }
@@ -233,6 +235,28 @@ const USERS: [&str; 2] = ["/api/admin/users", "/api/admin/users/{user}"];
 const ORGANIZATIONS: [&str; 2] =
     ["/api/admin/organizations", "/api/admin/organizations/{organization}"];
 const NAMESPACES: [&str; 2] = ["/api/admin/namespaces", "/api/admin/namespaces/{namespace}"];
+
+/// Policies, at each of their paths.
+fn policies() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let paths = [
+        ["/policies", "/policies/{id}", "/policies/test"],
+        ["/api/admin/policies", "/api/admin/policies/{id}", "/api/admin/policies/test"],
+    ];
+    let of = |[all, one, test]: [&'static str; 3]| {
+        [
+            get(all, May(P::PoliciesRead), policies::list),
+            post(all, May(P::PoliciesWrite), policies::create),
+            post(test, May(P::PoliciesRead), policies::test),
+            get(one, May(P::PoliciesRead), policies::show),
+            put(one, May(P::PoliciesWrite), policies::update),
+            patch(one, May(P::PoliciesWrite), policies::update),
+            delete(one, May(P::PoliciesWrite), policies::remove),
+        ]
+    };
+    paths.into_iter().flat_map(of).collect()
+}
 
 /// How the transports are, and what is said over them beside calls.
 fn transports() -> Vec<Route> {

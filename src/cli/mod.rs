@@ -10,6 +10,7 @@ mod keys;
 mod namespaces;
 mod organizations;
 mod out;
+mod policies;
 mod reach;
 mod servers;
 mod sessions;
@@ -134,6 +135,13 @@ enum Verb {
     /// Organizations, for gateways that serve several: list, show, create, update, delete
     #[command(subcommand, alias = "orgs", after_help = organizations::HELP)]
     Org(organizations::Organizations),
+    /// Policies: list, show, create, update, delete, test, explain
+    #[command(
+        subcommand,
+        alias = "policies",
+        after_help = "Example:\n  tollhouse policy create no-writes.yaml"
+    )]
+    Policy(policies::Policies),
     /// Look at everything that is commonly wrong
     Doctor(doctor::Doctor),
     /// Settings: show, validate
@@ -193,6 +201,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::User(users) => users::run(context, users).await?,
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
+        Verb::Policy(policies) => policies::run(context, policies).await?,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,

@@ -6,6 +6,7 @@ mod line;
 mod live;
 mod manage;
 mod people;
+mod policies;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -28,6 +29,7 @@ pub use self::{
     people::{
         NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
+    policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView},
 };
 
 /// How long making a connection may take.
