@@ -26,6 +26,7 @@ fn help_is_pinned() {
     insta::assert_snapshot!("help_user", help(&["user"]));
     insta::assert_snapshot!("help_namespace", help(&["namespace"]));
     insta::assert_snapshot!("help_org", help(&["org"]));
+    insta::assert_snapshot!("help_policy", help(&["policy"]));
 }
 
 #[test]
@@ -74,7 +75,8 @@ fn wrong_words_and_failed_work_end_with_different_codes() {
 #[test]
 fn the_settings_that_the_readme_shows_are_settings() {
     let readme = include_str!("../../README.md");
-    let shown = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let settings = readme.split("## Settings\n").nth(1).expect("a section");
+    let shown = settings.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yaml");
     std::fs::write(&file, shown.expect("the README shows settings")).expect("writable");

@@ -16,6 +16,7 @@ mod keys;
 mod matrix;
 mod observe;
 mod pipeline;
+mod policy;
 mod problem;
 mod rpc;
 mod sessions;

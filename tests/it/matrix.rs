@@ -57,7 +57,7 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 26] = [
+const LISTS: [&str; 28] = [
     "/health",
     "/ready",
     "/gateway/health",
@@ -78,6 +78,8 @@ const LISTS: [&str; 26] = [
     "/api/admin/users",
     "/api/admin/organizations",
     "/api/admin/namespaces",
+    "/policies",
+    "/api/admin/policies",
     "/mcp/capabilities",
     "/mcp/status",
     "/sse/status",
@@ -128,6 +130,11 @@ fn samples() -> Vec<Sample> {
         "/api/admin/namespaces/{namespace}",
         "/api/admin/namespaces/nobody",
     ));
+    all.extend(things("/policies", "/policies/{id}", "/policies/nobody"));
+    all.push(sending("POST", "/policies/test", "/policies/test", 422));
+    let (list, one) = ("/api/admin/policies", "/api/admin/policies/{id}");
+    all.extend(things(list, one, "/api/admin/policies/nobody"));
+    all.push(sending("POST", "/api/admin/policies/test", "/api/admin/policies/test", 422));
     let inside = "/api/admin/namespaces/{namespace}/servers";
     all.push(sample("GET", inside, "/api/admin/namespaces/nobody/servers", 404));
     let inside = "/api/admin/namespaces/{namespace}/sessions";

@@ -35,6 +35,10 @@ fn house() -> House {
     let user = json!({"username": "canary-ana", "email": "canary@acme.org", "password": "correct horse battery staple"});
     let user = as_acme("POST", "/auth/users", &user);
     let key = as_acme("POST", "/auth/api-keys", &json!({"name": "canary-key"}));
+    let policy = json!({
+        "name": "canary-policy", "conditions": {"tool.name": "canary"}, "actions": {"effect": "deny"},
+    });
+    let policy = as_acme("POST", "/policies", &policy);
     let opened = open_session(&gateway, &acme, "/mcp");
     assert_eq!(opened.status, 200, "{}", opened.text());
     let session = opened.headers["mcp-session-id"].clone();
@@ -49,6 +53,8 @@ fn house() -> House {
         ("user", "canary@acme.org".to_owned()),
         ("user", id(&user)),
         ("key", id(&key)),
+        ("policy", "canary-policy".to_owned()),
+        ("policy", id(&policy)),
         ("session", session),
         ("organization", "acme".to_owned()),
         ("organization", organization),
@@ -110,6 +116,12 @@ fn ways(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("GET", "/auth/api-keys/NAME"),
             ("PATCH", "/auth/api-keys/NAME"),
             ("DELETE", "/auth/api-keys/NAME"),
+        ],
+        "policy" => &[
+            ("GET", "/policies/NAME"),
+            ("PUT", "/policies/NAME"),
+            ("PATCH", "/api/admin/policies/NAME"),
+            ("DELETE", "/api/admin/policies/NAME"),
         ],
         "session" => &[
             ("GET", "/api/admin/sessions/NAME"),
@@ -195,6 +207,7 @@ fn no_list_has_what_is_anothers() {
         "/auth/api-keys",
         "/api/admin/organizations",
         "/api/admin/namespaces",
+        "/policies",
         "/api/admin/sessions",
         "/api/admin/processes",
         "/api/admin/status",
