@@ -132,7 +132,7 @@ pub(super) async fn test(
 fn refused(error: Error) -> Failure {
     match &error {
         Error::Policy(wrong) if wrong.is_about_type() => error.into(),
-        _ => Failure::unprocessable(error.into()),
+        _ => Failure::unprocessable(error),
     }
 }
 
