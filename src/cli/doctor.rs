@@ -87,7 +87,7 @@ fn print(context: &Context, finding: &Finding) -> Result<(), Failure> {
 }
 
 async fn look(context: &Context) -> Result<Vec<Finding>, Failure> {
-    if let Some(client) = reach::remote(context)? {
+    if let Some(client) = reach::remote(context).await? {
         return Ok(inside(context, &client, false).await);
     }
     let loaded = match context.read_settings() {

@@ -113,7 +113,9 @@ impl From<client::Error> for Failure {
 fn advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid | Kind::TooLarge => "change the command and try again; --help has an example",
-        Kind::Unauthenticated => "give a key that is valid there, with --key or TOLLHOUSE_KEY",
+        Kind::Unauthenticated => {
+            "give a key that is valid there, with --key or TOLLHOUSE_KEY, or sign in with 'tollhouse login'"
+        }
         Kind::Forbidden => "use a key of an administrator",
         Kind::NotFound => "'tollhouse list' and 'tollhouse tools list' show what there is",
         Kind::Conflict => "choose another name, or remove what is there first",
@@ -162,6 +164,7 @@ mod tests {
     #[test]
     fn a_failure_is_three_lines() {
         let refusal = client::Refusal {
+            wants_second_factor: false,
             status: 409,
             code: "CONFLICT".into(),
             rpc: None,

@@ -7,6 +7,8 @@ mod doctor;
 mod failure;
 mod holder;
 mod keys;
+mod login;
+mod logins;
 mod namespaces;
 mod organizations;
 mod out;
@@ -115,6 +117,13 @@ enum Verb {
     /// Show the processes of servers, and for whom they run
     #[command(after_help = "Example:\n  tollhouse ps -o json")]
     Ps,
+    /// Sign in to a gateway over the network
+    Login(login::Login),
+    /// Sign out again
+    Logout(login::Logout),
+    /// Show who you are to a gateway
+    #[command(after_help = "Example:\n  tollhouse whoami --url https://gate.example.com")]
+    Whoami,
     /// API keys: create, list, show, update, revoke
     #[command(subcommand, alias = "keys", after_help = "Example:\n  tollhouse key create cursor")]
     Key(keys::Keys),
@@ -197,6 +206,9 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Stdio(stdio) => stdio::run(context, stdio).await?,
         Verb::Sessions { sessions } => sessions::run(context, sessions).await?,
         Verb::Ps => sessions::ps(context).await?,
+        Verb::Login(login) => login::run(context, login).await?,
+        Verb::Logout(logout) => login::out(context, logout).await?,
+        Verb::Whoami => login::whoami(context).await?,
         Verb::Key(keys) => keys::run(context, keys).await?,
         Verb::User(users) => users::run(context, users).await?,
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,

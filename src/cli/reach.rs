@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, Failure};
+use super::{Context, Failure, logins};
 use crate::{
     app::{self, Folder, Office},
     client::Client,
@@ -21,7 +21,7 @@ pub(super) async fn reach<T>(
     folder: Folder,
     work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if let Some(client) = remote(context)? {
+    if let Some(client) = remote(context).await? {
         return work(&client).await;
     }
     let settings = context.settings()?.settings;
@@ -40,8 +40,8 @@ pub(super) async fn reach<T>(
 }
 
 /// A gateway that runs: at the URL, or on the data folder.
-pub(super) fn gateway(context: &Context) -> Result<Client, Failure> {
-    if let Some(client) = remote(context)? {
+pub(super) async fn gateway(context: &Context) -> Result<Client, Failure> {
+    if let Some(client) = remote(context).await? {
         return Ok(client);
     }
     let settings = context.settings()?.settings;
@@ -56,8 +56,19 @@ pub(super) fn gateway(context: &Context) -> Result<Client, Failure> {
     Ok(local(context, &socket))
 }
 
-/// The gateway that was named by its URL.
-pub(super) fn remote(context: &Context) -> Result<Option<Client>, Failure> {
+/// The gateway that was named by its URL. Where no key is given, whoever signed in there is who
+/// they are.
+pub(super) async fn remote(context: &Context) -> Result<Option<Client>, Failure> {
+    let Some(client) = named(context)? else { return Ok(None) };
+    if context.key().is_some() {
+        return Ok(Some(client));
+    }
+    let token = logins::token(context, &client).await?;
+    Ok(Some(token.into_iter().fold(client, Client::with_key)))
+}
+
+/// The same, where only a key will do.
+pub(super) fn named(context: &Context) -> Result<Option<Client>, Failure> {
     let Some(url) = context.url() else { return Ok(None) };
     let client = Client::tcp(url, context.key().map(Secret::new))?;
     Ok(Some(client.in_organization(context.common.org.as_deref())))

@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, sessions: Option<Sessions>) -> Result
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
-    let sessions = reach::gateway(context)?.sessions().await?;
+    let sessions = reach::gateway(context).await?.sessions().await?;
     let headings = ["ID", "STATUS", "PROTOCOL", "ENDPOINT", "PRINCIPAL", "CLIENT", "SEEN (UTC)"];
     context.out.many(&sessions, |it| &it.id, &headings, row)
 }
@@ -55,14 +55,14 @@ fn row(session: &ClientSession) -> Vec<String> {
 }
 
 async fn end(context: &Context, id: &str) -> Result<(), Failure> {
-    let ended = reach::gateway(context)?.session_end(id).await;
+    let ended = reach::gateway(context).await?.session_end(id).await;
     ended.map_err(Failure::unless_there("'tollhouse sessions list' shows the ids"))?;
     context.out.done("ended", id, &format!("ended {id}"))
 }
 
 /// Shows what runs for whom.
 pub(super) async fn ps(context: &Context) -> Result<(), Failure> {
-    let processes = reach::gateway(context)?.processes().await?;
+    let processes = reach::gateway(context).await?.processes().await?;
     let headings =
         ["SERVER", "KIND", "STATUS", "PID", "OWNER", "BUSY", "RESTARTS", "STARTED", "LAST LINE"];
     context.out.many(&processes, |it| &it.server, &headings, process)

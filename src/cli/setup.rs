@@ -90,6 +90,23 @@ pub(super) fn password(is_piped: bool) -> Result<Secret, Failure> {
     if is_piped { from_stdin() } else { from_terminal() }
 }
 
+/// A password that somebody has already.
+pub(super) fn known_password(is_piped: bool, prompt: &str) -> Result<Secret, Failure> {
+    if is_piped { from_stdin() } else { ask(prompt) }
+}
+
+/// Something that is not shown while it is typed.
+pub(super) fn ask(prompt: &str) -> Result<Secret, Failure> {
+    if !io::stdin().is_terminal() {
+        let why = "this is no terminal";
+        return Err(Failure::misuse("there is nobody to ask for a password", why)
+            .with_fix("give it on standard input, with --password-stdin"));
+    }
+    let read = rpassword::prompt_password(prompt);
+    read.map(Secret::new)
+        .map_err(|error| Failure::new("the password cannot be read", error.to_string()))
+}
+
 fn from_stdin() -> Result<Secret, Failure> {
     let mut text = Zeroizing::new(String::new());
     let read = io::stdin().lock().take(PASSWORD_BYTES).read_to_string(&mut text);
@@ -99,18 +116,6 @@ fn from_stdin() -> Result<Secret, Failure> {
 }
 
 fn from_terminal() -> Result<Secret, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::misuse(
-            "there is nobody to ask for a password",
-            "this is no terminal",
-        )
-        .with_fix("give it on standard input, with --password-stdin"));
-    }
-    let ask = |prompt: &str| {
-        let read = rpassword::prompt_password(prompt);
-        read.map(Secret::new)
-            .map_err(|error| Failure::new("the password cannot be read", error.to_string()))
-    };
     let password = ask(&format!("Password ({SHORTEST} characters or more; a sentence is good): "))?;
     if password.expose().chars().count() < SHORTEST {
         let why = format!("it has fewer than {SHORTEST} characters");

@@ -12,7 +12,7 @@ use crate::client::{ServerStatus, Status};
 const REASON_LENGTH: usize = 80;
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {
-    let status = reach::gateway(context)?.status().await?;
+    let status = reach::gateway(context).await?.status().await?;
     if context.out.is_quiet {
         return Ok(());
     }

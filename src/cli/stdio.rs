@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Context, Failure, reach};
+use super::{Context, Failure, logins, reach};
 use crate::{
     app::{self, Office},
     client::Client,
@@ -71,7 +71,14 @@ impl Stdio {
 
 pub(super) async fn run(context: &Context, stdio: Stdio) -> Result<(), Failure> {
     let path = stdio.path()?;
-    if let Some(client) = reach::remote(context)? {
+    if let Some(client) = reach::named(context)? {
+        if context.key().is_none() && logins::knows(context, &client)? {
+            let why = "what you signed in with is good for minutes, and clients stay for days";
+            return Err(Failure::misuse("a client that launches this needs a key of its own", why)
+                .with_fix(
+                    "make one with 'tollhouse key create NAME', and give it in TOLLHOUSE_KEY",
+                ));
+        }
         return bridge(&client, &path).await;
     }
     match there(context.settings()?.settings).await? {

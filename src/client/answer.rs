@@ -49,6 +49,7 @@ pub(super) fn refusal(status: StatusCode, body: &Value) -> Option<Refusal> {
         rpc,
         message: message.to_owned(),
         request_id: text(facts.and_then(|facts| facts.get("request_id"))),
+        wants_second_factor: error.pointer("/details/second_factor").is_some(),
     })
 }
 

@@ -7,6 +7,7 @@ mod live;
 mod manage;
 mod people;
 mod policies;
+mod sign_in;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -30,6 +31,7 @@ pub use self::{
         NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
     policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView},
+    sign_in::{ProfileView, SignInForm, Tokens},
 };
 
 /// How long making a connection may take.
@@ -103,6 +105,8 @@ pub struct Refusal {
     pub message: String,
     /// Names the request in the gateway's log.
     pub request_id: Option<String>,
+    /// Whether a second factor is all that is missing.
+    pub wants_second_factor: bool,
 }
 
 impl Error {
@@ -177,6 +181,27 @@ impl Client {
         }
     }
 
+    /// Shows a key or a token from now on.
+    #[must_use]
+    pub fn with_key(mut self, key: Secret) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Where the gateway is, as its URL or the path of its socket.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether others can read along on the way there.
+    #[must_use]
+    pub fn is_overheard(&self) -> bool {
+        let url = reqwest::Url::parse(&self.base).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+        self.base.starts_with("http:") && !is_here(host)
+    }
+
     /// Whether the gateway is up.
     pub async fn is_alive(&self) -> Result<bool, Error> {
         self.is_ok("/health").await
@@ -216,7 +241,11 @@ impl Client {
     }
 
     async fn delete(&self, path: &str) -> Result<(), Error> {
-        let request = self.request(Method::DELETE, path)?;
+        self.do_without_answer(self.request(Method::DELETE, path)?).await
+    }
+
+    /// For requests whose answers say nothing but that it is done.
+    async fn do_without_answer(&self, request: RequestBuilder) -> Result<(), Error> {
         let response = self.send(request).await?;
         let status = response.status();
         let body = self.whole(response).await?;

@@ -253,13 +253,13 @@ fn at(all: &str, one: &str) -> String {
 }
 
 /// A secret on its way to the one who is to know it.
-mod shown_once {
+pub(super) mod shown_once {
     use serde::Serializer;
 
     use super::{Secret, exposed};
 
     #[expect(clippy::ref_option, reason = "serde asks for it so")]
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::client) fn serialize<S: Serializer>(
         secret: &Option<Secret>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {

@@ -105,6 +105,7 @@ async fn refusals_of_both_dialects_keep_their_facts() {
     let of_door = door.call("x", &raw("{}")).await.expect_err("a refusal");
 
     let facts = |status, rpc, message: &str, id: &str| Refusal {
+        wants_second_factor: false,
         status,
         code: "NOT_FOUND".into(),
         rpc,

@@ -47,6 +47,11 @@ impl Environment {
         folders.map(|folder| folder.join("tollhouse/config.yaml")).collect()
     }
 
+    /// Where the command line keeps what its user signed in to: nowhere without a home.
+    pub(crate) fn logins(&self) -> Option<PathBuf> {
+        Some(self.folder("XDG_CONFIG_HOME", ".config")?.join("tollhouse/logins.json"))
+    }
+
     /// What child processes find in their environment.
     pub(crate) fn for_children(&self) -> upstream::Environment {
         upstream::Environment {

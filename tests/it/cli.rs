@@ -26,6 +26,7 @@ fn help_is_pinned() {
     insta::assert_snapshot!("help_user", help(&["user"]));
     insta::assert_snapshot!("help_namespace", help(&["namespace"]));
     insta::assert_snapshot!("help_org", help(&["org"]));
+    insta::assert_snapshot!("help_login", help(&["login"]));
     insta::assert_snapshot!("help_policy", help(&["policy"]));
 }
 

@@ -13,6 +13,7 @@ mod cli;
 mod edge;
 mod extensions;
 mod keys;
+mod login;
 mod matrix;
 mod observe;
 mod pipeline;

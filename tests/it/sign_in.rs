@@ -9,10 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Gateway, LegacySession, Socket, eventually, gateway_meta, legacy_session, request,
+    Answer, Gateway, LegacySession, PASSWORD, Socket, eventually, gateway_meta, legacy_session,
+    request,
 };
 
-const PASSWORD: &str = "correct horse battery staple 9";
 const OTHER: &str = "a much longer sentence than before";
 
 fn bearer(token: &str) -> String {

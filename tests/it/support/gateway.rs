@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{Answer, Connection, eventually, request};
 
-const PASSWORD: &str = "correct horse battery staple 9";
+pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
 
 pub(crate) struct Gateway {
     folder: TempDir,

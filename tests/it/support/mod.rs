@@ -6,7 +6,7 @@ mod http;
 mod socket;
 
 pub(crate) use fake_server::{Act, FakeServer};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, PASSWORD};
 pub(crate) use http::{Answer, Connection, find, request};
 pub(crate) use socket::Socket;
 
