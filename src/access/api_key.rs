@@ -149,6 +149,7 @@ impl Held {
             permissions: self.permissions,
             limits: self.limits.clone(),
             person: self.owner,
+            within: Permissions::all(),
         }
     }
 

@@ -15,9 +15,9 @@ pub(crate) enum Credential {
     None,
     /// The text of an API key.
     Key(Secret),
-    /// An access token.
-    Token(Secret),
-    /// The cookie of a page. Boxed, as the next, because connections keep their credential.
+    /// An access token. Boxed, as the next, because connections keep their credential.
+    Token(Box<Token>),
+    /// The cookie of a page.
     Page(Box<Page>),
     /// A name and a password.
     Basic(Box<Basic>),
@@ -28,7 +28,28 @@ pub(crate) enum Credential {
     },
 }
 
+/// An access token, and where it is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    pub(super) text: Secret,
+    /// The endpoint's URL; none where it is shown to the house itself.
+    pub(super) at: Option<Box<str>>,
+}
+
 impl Credential {
+    /// An access token that is shown to the house itself.
+    pub(super) fn token(text: Secret) -> Self {
+        Self::Token(Box::new(Token { text, at: None }))
+    }
+
+    /// The same credential, shown at the endpoint with this URL.
+    pub(crate) fn at(mut self, url: Option<&str>) -> Self {
+        if let Self::Token(token) = &mut self {
+            token.at = url.map(Box::from);
+        }
+        self
+    }
+
     /// Reads the headers of a request. Query strings are never read.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let shown = authorization(headers)?;
@@ -81,7 +102,7 @@ pub(crate) fn bearer(text: &str) -> Option<Credential> {
     if KeyText::is_claimed_by(text) {
         return Some(Credential::Key(Secret::new(text)));
     }
-    jwt::is_claimed_by(text).then(|| Credential::Token(Secret::new(text)))
+    jwt::is_claimed_by(text).then(|| Credential::token(Secret::new(text)))
 }
 
 #[cfg(test)]

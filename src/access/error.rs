@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     access::policy::Wrong,
-    domain::{InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission, Verdict},
+    domain::{
+        InvalidEmail, InvalidGrant, InvalidKey, InvalidName, Permission, TokenScopes, Verdict,
+    },
     problem::{Classify, Kind, Problem},
     store,
 };
@@ -75,6 +77,9 @@ pub(crate) enum Error {
     /// Known, and not allowed.
     #[error("this needs the permission {0}")]
     Denied(Permission),
+    /// Allowed to the person, and not to the client that asks for them.
+    #[error("the client may not do this: its token needs the scopes {1}, for {0}")]
+    OutOfScope(Permission, TokenScopes),
     /// A session that somebody else opened.
     #[error("Session not found")]
     OthersSession,
@@ -178,9 +183,13 @@ impl Error {
             _ => None,
         };
         let is_asked_for_more = matches!(self, Self::SecondFactorNeeded);
+        let scopes = self.scopes().map(ToString::to_string);
         let mut problem = Problem::from(self);
         if is_asked_for_more {
             problem = problem.with_data("second_factor", "totp");
+        }
+        if let Some(scopes) = scopes {
+            problem = problem.with_data("scope", scopes);
         }
         seconds.into_iter().fold(problem, Problem::with_retry_after)
     }
@@ -189,6 +198,14 @@ impl Error {
     pub(crate) const fn verdict(&self) -> Option<&Arc<Verdict>> {
         match self {
             Self::DeniedByPolicy(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// The scopes with which it would be allowed, where only they are missing.
+    pub(crate) const fn scopes(&self) -> Option<&TokenScopes> {
+        match self {
+            Self::OutOfScope(_, scopes) => Some(scopes),
             _ => None,
         }
     }
@@ -258,6 +275,7 @@ impl Classify for Error {
             Self::Stranger
             | Self::Denied(_)
             | Self::DeniedByPolicy(_)
+            | Self::OutOfScope(..)
             | Self::Beyond
             | Self::WrongCurrentPassword
             | Self::ForeignPage => Kind::Forbidden,

@@ -32,7 +32,7 @@ pub(super) const LEEWAY: i64 = 30;
 pub(super) struct Claims {
     /// Who wrote it: this gateway and no other.
     pub(super) iss: String,
-    /// Whom it is meant for: the same.
+    /// Whom it is meant for: the same, or the endpoint that a client's token opens.
     pub(super) aud: String,
     /// Whom it speaks for, as `user:{id}`.
     pub(super) sub: String,
@@ -46,6 +46,23 @@ pub(super) struct Claims {
     pub(super) nbf: i64,
     /// Until when.
     pub(super) exp: i64,
+    /// Which client has it; none where its person has it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client_id: Option<String>,
+    /// What it is good for in the hands of that client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<String>,
+}
+
+impl Claims {
+    /// Whether it is meant for the house, or for one endpoint where a client has it.
+    fn is_meant_for(&self, house: &str) -> bool {
+        match (&self.client_id, &self.scope) {
+            (None, None) => self.aud == house,
+            (Some(_), Some(_)) => self.aud != house,
+            _ => false,
+        }
+    }
 }
 
 /// Why a token is none.
@@ -184,7 +201,7 @@ pub(super) fn verify(
     }
     let claims: Claims = serde_json::from_slice(&claims).map_err(|_| Refusal::Invalid)?;
     let seconds = now.as_ms().div_euclid(1_000);
-    if claims.iss != house || claims.aud != house || claims.jti.is_empty() {
+    if claims.iss != house || !claims.is_meant_for(house) || claims.jti.is_empty() {
         return Err(Refusal::Invalid);
     }
     let begins = claims.nbf.max(claims.iat);
@@ -231,6 +248,8 @@ mod tests {
             iat: 1_000_000,
             nbf: 1_000_000,
             exp: 1_000_600,
+            client_id: None,
+            scope: None,
         }
     }
 
@@ -336,6 +355,21 @@ mod tests {
         let twice = keys[0].sign_text(whole.replacen('{', r#"{"jti":"k","#, 1).as_bytes());
         assert_eq!(told(&keys, &with_more), Err(Refusal::Invalid));
         assert_eq!(told(&keys, &twice), Err(Refusal::Invalid));
+    }
+
+    #[test]
+    fn a_clients_token_is_meant_for_one_endpoint_and_never_for_the_house() {
+        let (_, key) = key();
+        let keys = [key];
+        let said = |aud: &str, client: bool, scope: bool| {
+            let (client, scope) = (client.then(|| "c".into()), scope.then(|| "mcp:read".into()));
+            let claims = Claims { aud: aud.into(), client_id: client, scope, ..claims() };
+            told(&keys, &keys[0].sign(&claims)).is_ok()
+        };
+
+        assert!(said("https://gateway.test/mcp", true, true));
+        assert!(!said(HOUSE, true, true) && !said("https://gateway.test/mcp", false, false));
+        assert!(!said("https://gateway.test/mcp", true, false) && !said(HOUSE, false, true));
     }
 
     #[test]

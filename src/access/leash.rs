@@ -114,7 +114,7 @@ impl Access {
                 let is_it = self.0.ring.find(text.expose(), now).is_ok();
                 Some(id.filter(|_| is_it).map_or(Ground::Nothing, Ground::Key))
             }
-            Credential::Token(text) => Some(match self.0.tokens.read(text.expose(), now) {
+            Credential::Token(token) => Some(match self.0.tokens.read(token.text.expose(), now) {
                 Ok(shown) => {
                     let ends_at = (reach == Reach::Credential).then_some(shown.ends_at);
                     Ground::Login(shown.login, ends_at)

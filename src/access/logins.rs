@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access::{book::Book, changes::Changes},
-    domain::{Login, LoginId, LoginKind, Noun, Timestamp, UserId},
+    domain::{Consent, Login, LoginId, LoginKind, Noun, Timestamp, UserId},
     store::{self, Snapshot},
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Standing {
     pub(super) kind: LoginKind,
     /// HMAC of what renews it.
     pub(super) digest: [u8; 32],
+    /// What its person lets a client do with it.
+    pub(super) consent: Option<Arc<Consent>>,
     created_at: Timestamp,
     renewed_at: Timestamp,
     /// When its page asked last, in milliseconds since 1970.
@@ -58,6 +60,7 @@ impl Standing {
             user: login.user,
             kind: login.kind,
             digest: login.digest,
+            consent: login.consent.clone().map(Arc::new),
             created_at: login.created_at,
             renewed_at: login.renewed_at,
             seen: AtomicI64::new(seen.as_ms()),

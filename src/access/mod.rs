@@ -53,7 +53,7 @@ use crate::{
         sign_in::Successors,
         tokens::Tokens,
     },
-    domain::{Actor, Clock, Noun, Principal, PrincipalKind, UserId},
+    domain::{Actor, Clock, Noun, Permissions, Principal, PrincipalKind, UserId},
     problem::chain,
     store::{self, Store},
 };
@@ -243,7 +243,8 @@ impl Access {
         match &principal.kind {
             PrincipalKind::Key(id) => self.0.ring.is_still(id, principal, self.0.clock.now()),
             PrincipalKind::User(id) => {
-                self.welcome(id).is_ok_and(|person| person.permissions == principal.permissions)
+                let is_same = |may: Permissions| may.and(principal.within) == principal.permissions;
+                self.welcome(id).is_ok_and(|person| is_same(person.permissions))
             }
             PrincipalKind::Operator | PrincipalKind::Anonymous => true,
         }

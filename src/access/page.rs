@@ -56,6 +56,14 @@ impl Page {
         Some(Self { cookie: Secret::new(value), proof })
     }
 
+    /// The same, with what a form of ours carries in place of the header.
+    pub(crate) fn proved_by(mut self, token: Secret) -> Self {
+        if let Some(proof) = &mut self.proof {
+            proof.token = Some(token);
+        }
+        self
+    }
+
     fn login(&self) -> Option<LoginId> {
         let rest = self.cookie.expose().strip_prefix(PREFIX)?;
         rest.split_at_checked(ID_LENGTH)?.0.parse().ok()

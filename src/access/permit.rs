@@ -8,7 +8,7 @@ use crate::{
     access::{Access, Credential, Error, book::Person, policy::Obligations},
     domain::{
         Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Target,
-        UserId, Verdict,
+        TokenScopes, UserId, Verdict,
     },
     wire::{Call, SessionKey},
 };
@@ -30,7 +30,13 @@ impl Caller {
             permissions: person.permissions,
             limits: None,
             person: Some(id),
+            within: Permissions::all(),
         })
+    }
+
+    /// The same person, as far as a client may go for them.
+    pub(super) fn within(self, within: Permissions) -> Self {
+        Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 })
     }
 
     /// Who it is.
@@ -45,7 +51,12 @@ impl Caller {
 
     /// Checks that the caller may do something in the house itself.
     pub(crate) fn may(&self, permission: Permission) -> Result<(), Error> {
-        if self.0.may(permission) { Ok(()) } else { Err(Error::Denied(permission)) }
+        if self.0.may(permission) {
+            return Ok(());
+        }
+        let is_narrow = !self.0.within.has(permission);
+        let wider = is_narrow.then(|| TokenScopes::to_reach(self.0.within, permission)).flatten();
+        Err(wider.map_or(Error::Denied(permission), |wider| Error::OutOfScope(permission, wider)))
     }
 
     /// Whether the caller may do all of this, and so may give it away or take it.
@@ -104,7 +115,7 @@ impl Access {
             Credential::Key(text) => {
                 return Ok(Caller(self.0.ring.find(text.expose(), self.0.clock.now())?));
             }
-            Credential::Token(text) => return self.token_caller(text.expose()),
+            Credential::Token(token) => return self.token_caller(token),
             Credential::Page(page) => return self.page_caller(page),
             Credential::Basic(basic) => return self.basic_caller(basic),
             // Whoever may read the data folder's key file owns the house already.
@@ -118,8 +129,8 @@ impl Access {
             Credential::None => return Err(Error::NoCredential),
         };
         let organization = DEFAULT_ORGANIZATION;
-        let (limits, person) = (None, None);
-        Ok(Caller(Principal { kind, organization, role, permissions, limits, person }))
+        let (limits, person, within) = (None, None, Permissions::all());
+        Ok(Caller(Principal { kind, organization, role, permissions, limits, person, within }))
     }
 
     /// The caller, at work in an organization of that name: their own, or any where they stand
@@ -143,7 +154,7 @@ impl Access {
 
     /// Whether the caller may do what the call asks: policies first, and what they leave open is
     /// the role's to say. What a policy allows stands in for the role, never for what a key was
-    /// made to be less than its role.
+    /// made to be less than its role, nor for scopes.
     pub(crate) fn authorize(
         &self,
         caller: Caller,
@@ -151,8 +162,9 @@ impl Access {
         call: &Call,
     ) -> Result<Permit, Error> {
         let judged = self.judge(&caller, target, call)?;
-        if !(judged.allows && caller.0.is_whole()) {
-            caller.may(target.permission())?;
+        let permission = target.permission();
+        if !(judged.allows && caller.0.may_be_let(permission)) {
+            caller.may(permission)?;
         }
         Ok(Permit { caller, obligations: judged.obligations, verdict: judged.verdict })
     }

@@ -15,7 +15,8 @@ use crate::{
         page, password,
     },
     domain::{
-        Actor, Before, Login, LoginId, LoginKind, PrincipalKind, Secret, Timestamp, User, UserId,
+        Actor, Before, Consent, Login, LoginId, LoginKind, PrincipalKind, Secret, Timestamp, User,
+        UserId,
     },
     store::Draft,
 };
@@ -152,7 +153,7 @@ impl Access {
         self.welcome(&user.id)?;
         self.second_step(&user, second).await?;
         self.0.lanes.forgive(&made);
-        let login = self.begin_login(&user, kind).await?;
+        let login = self.begin_login(&user, kind, None).await?;
         tracing::info!(user = %user.id, "signed in");
         self.passed(user, login).await
     }
@@ -169,7 +170,13 @@ impl Access {
         })
     }
 
-    async fn begin_login(&self, user: &User, kind: LoginKind) -> Result<(LoginId, Secret), Error> {
+    /// Begins a sign-in of somebody who proved who they are, or of a client they gave leave to.
+    pub(super) async fn begin_login(
+        &self,
+        user: &User,
+        kind: LoginKind,
+        consent: Option<Consent>,
+    ) -> Result<(LoginId, Secret), Error> {
         let now = self.0.clock.now();
         let limits = &self.0.settings.sign_in;
         let spans = |kind| self.0.settings.sign_in.spans(kind);
@@ -191,6 +198,7 @@ impl Access {
             before: None,
             created_at: now,
             renewed_at: now,
+            consent,
         };
         let (user, hash) = (user.id, user.password_hash.clone());
         let who = actor(user);
@@ -211,7 +219,7 @@ impl Access {
         Ok((id, text))
     }
 
-    async fn passed(
+    pub(super) async fn passed(
         &self,
         user: User,
         (login, text): (LoginId, Secret),
@@ -228,8 +236,20 @@ impl Access {
     /// Gives new tokens for a refresh token, which is good once. One that comes back later is in
     /// two hands, and ends the sign-in.
     pub(crate) async fn refresh(&self, text: &Secret) -> Result<SignedIn, Error> {
+        self.renew(text, None).await
+    }
+
+    /// The same for whoever has the token: a client, or its person where none is named.
+    pub(super) async fn renew(
+        &self,
+        text: &Secret,
+        client: Option<&str>,
+    ) -> Result<SignedIn, Error> {
         let login = self.genuine(text).ok_or(Error::InvalidToken)?;
         let standing = self.0.logins.login(&login).ok_or(Error::InvalidToken)?;
+        if standing.consent.as_ref().map(|consent| &*consent.client) != client {
+            return Err(Error::InvalidToken);
+        }
         self.welcome(&standing.user)?;
         let (next, digest) = (self.refresh_token(login), self.0.ring.digest(text.expose()));
         let next_digest = self.0.ring.digest(next.expose());
@@ -292,8 +312,8 @@ impl Access {
     /// The sign-in that a credential belongs to.
     pub(super) fn login_of(&self, credential: &Credential) -> Result<LoginId, Error> {
         match credential {
-            Credential::Token(text) => {
-                Ok(self.0.tokens.read(text.expose(), self.0.clock.now())?.login)
+            Credential::Token(token) => {
+                Ok(self.0.tokens.read(token.text.expose(), self.0.clock.now())?.login)
             }
             Credential::Page(page) => Ok(self.page(page)?.0),
             _ => Err(Error::NotSignedIn),
@@ -311,7 +331,8 @@ impl Access {
         Ok(standing)
     }
 
-    async fn end_logins(&self, why: &str, logins: Vec<LoginId>) -> Result<(), Error> {
+    /// Ends sign-ins, for a reason of the house's own.
+    pub(super) async fn end_logins(&self, why: &str, logins: Vec<LoginId>) -> Result<(), Error> {
         let who = Actor::system(why);
         let written = self.0.store.write(&who, move |change| {
             for login in logins {
@@ -331,7 +352,7 @@ impl Access {
 
     /// The sign-in of a refresh token that this house gave once. Whoever makes one up ends nobody's
     /// sign-in with it.
-    fn genuine(&self, text: &Secret) -> Option<LoginId> {
+    pub(super) fn genuine(&self, text: &Secret) -> Option<LoginId> {
         let (stem, mark) = text.expose().rsplit_once('.')?;
         let is_ours: bool = self.mark(stem).as_bytes().ct_eq(mark.as_bytes()).into();
         let rest = stem.strip_prefix(PREFIX).filter(|_| is_ours)?;

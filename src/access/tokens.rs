@@ -11,10 +11,11 @@ use crate::{
     access::{
         Access, Error,
         changes::Changes,
+        credential::Token,
         jwt::{self, Claims, Key, Refusal},
         permit::Caller,
     },
-    domain::{Actor, LoginId, Noun, Secret, SigningKey, Timestamp, UserId},
+    domain::{Actor, Consent, LoginId, Noun, Secret, SigningKey, Timestamp, UserId},
     store::{self, Snapshot, Store},
 };
 
@@ -84,6 +85,8 @@ pub(super) struct Shown {
     pub(super) user: UserId,
     pub(super) login: LoginId,
     pub(super) ends_at: Timestamp,
+    /// The client that has it, and the endpoint it opens; none where its person has it.
+    pub(super) client: Option<(String, String)>,
 }
 
 impl Tokens {
@@ -124,7 +127,8 @@ impl Tokens {
         })?;
         let user = claims.sub.strip_prefix("user:").and_then(|id| id.parse().ok());
         let user = user.ok_or(Error::InvalidToken)?;
-        Ok(Shown { user, login: claims.sid, ends_at: jwt::ends(&claims) })
+        let client = claims.client_id.clone().map(|client| (client, claims.aud.clone()));
+        Ok(Shown { user, login: claims.sid, ends_at: jwt::ends(&claims), client })
     }
 
     fn claims(&self, text: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
@@ -146,19 +150,26 @@ impl Tokens {
         Ok(claims)
     }
 
-    fn sign(&self, user: UserId, login: LoginId, now: Timestamp) -> Option<Secret> {
+    fn sign(
+        &self,
+        user: UserId,
+        (login, consent): (LoginId, Option<&Consent>),
+        now: Timestamp,
+    ) -> Option<Secret> {
         let ring = self.ring.load();
         let key = ring.keys.first()?;
         let iat = now.as_ms().div_euclid(1_000);
         let claims = Claims {
             iss: self.house.clone(),
-            aud: self.house.clone(),
+            aud: consent.map_or(&self.house, |it| &it.resource).clone(),
             sub: format!("user:{user}"),
             sid: login,
             jti: jwt::random_text().to_string(),
             iat,
             nbf: iat,
             exp: iat + i64::from(self.settings.minutes) * 60,
+            client_id: consent.map(|it| it.client.clone()),
+            scope: consent.map(|it| it.scopes.to_string()),
         };
         Some(Secret::new(key.sign(&claims)))
     }
@@ -172,14 +183,25 @@ impl Tokens {
 }
 
 impl Access {
-    /// Who shows a token.
-    pub(super) fn token_caller(&self, text: &str) -> Result<Caller, Error> {
-        let shown = self.0.tokens.read(text, self.0.clock.now())?;
+    /// Who shows a token. That of a client opens the endpoint it was made for, and nothing else.
+    pub(super) fn token_caller(&self, token: &Token) -> Result<Caller, Error> {
+        let shown = self.0.tokens.read(token.text.expose(), self.0.clock.now())?;
         let standing = self.standing(&shown.login)?;
         if standing.user != shown.user {
             return Err(Error::InvalidToken);
         }
-        Ok(Caller::person(shown.user, &*self.welcome(&shown.user)?))
+        let caller = Caller::person(shown.user, &*self.welcome(&shown.user)?);
+        match (standing.consent.as_deref(), &shown.client) {
+            (None, None) => Ok(caller),
+            (Some(consent), Some((client, resource)))
+                if consent.client == *client
+                    && consent.resource == *resource
+                    && token.at.as_deref() == Some(resource) =>
+            {
+                Ok(caller.within(consent.scopes.permissions()))
+            }
+            _ => Err(Error::InvalidToken),
+        }
     }
 
     /// An access token for a sign-in, and the seconds for which it is good.
@@ -189,7 +211,9 @@ impl Access {
             let age = DAY * self.0.settings.tokens.rotation_days;
             self.rotate(&Actor::system("signing keys"), Some(age)).await?;
         }
-        let token = self.0.tokens.sign(user, login, now).ok_or(Error::NoSigningKey)?;
+        let standing = self.0.logins.login(&login).ok_or(Error::InvalidToken)?;
+        let whose = (login, standing.consent.as_deref());
+        let token = self.0.tokens.sign(user, whose, now).ok_or(Error::NoSigningKey)?;
         Ok((token, self.0.settings.tokens.life().as_secs()))
     }
 

@@ -18,6 +18,21 @@ pub enum Scope {
     Server(Box<str>),
 }
 
+impl Scope {
+    /// Which endpoint a path is, if it is one of MCP.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        if path == "/mcp" {
+            return Some(Self::Everything);
+        }
+        if let Some(namespace) = path.strip_prefix("/mcp/") {
+            return namespace.parse().ok().map(Self::Namespace);
+        }
+        let server = path.strip_prefix("/servers/")?.strip_suffix("/mcp")?;
+        (!server.is_empty() && !server.contains('/')).then(|| Self::Server(server.into()))
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,6 +88,23 @@ impl Target {
         match self {
             Self::House { item, .. } => item.as_ref(),
             Self::Item { item, .. } => Some(item),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_paths_of_mcp() {
+        let team = "team".parse().expect("a slug");
+        assert_eq!(Scope::at("/mcp"), Some(Scope::Everything));
+        assert_eq!(Scope::at("/mcp/team"), Some(Scope::Namespace(team)));
+        assert_eq!(Scope::at("/servers/time/mcp"), Some(Scope::Server("time".into())));
+
+        for other in ["/", "/mcp/", "/mcp/rpc", "/mcp/a/b", "/servers//mcp", "/servers/a/b/mcp"] {
+            assert_eq!(Scope::at(other), None, "{other}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoginId, Secret, Timestamp, UserId, exposed};
+use super::{Consent, LoginId, Secret, Timestamp, UserId, exposed};
 
 /// One sign-in of one person, which lasts from there to its end on whatever it is renewed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Login {
     pub created_at: Timestamp,
     /// When it was renewed last.
     pub renewed_at: Timestamp,
+    /// What its person lets a client do with it; none where it is theirs to use.
+    #[serde(default)]
+    pub consent: Option<Consent>,
 }
 
 /// What a sign-in is carried by.

@@ -1,6 +1,7 @@
 //! The nouns: pure values and their rules. No clock, no disk, no network.
 
 mod call;
+mod consent;
 mod email;
 mod grant;
 mod id;
@@ -22,6 +23,7 @@ mod text;
 mod time;
 
 pub use call::{Scope, Target};
+pub use consent::{Consent, TokenScope, TokenScopes};
 pub use email::{Email, InvalidEmail};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{

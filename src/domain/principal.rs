@@ -108,6 +108,8 @@ pub struct Principal {
     pub limits: Option<Arc<Limits>>,
     /// The person behind it, where there is one with an account.
     pub person: Option<UserId>,
+    /// What their credential is good for, whatever else they may.
+    pub within: Permissions,
 }
 
 impl Principal {
@@ -117,10 +119,12 @@ impl Principal {
         self.permissions.has(permission)
     }
 
-    /// Whether they may do all that their role may: nobody made them less.
+    /// Whether a policy may let them do this where their role does not: nobody made them less than
+    /// their role, and what they show is good for it.
     #[must_use]
-    pub const fn is_whole(&self) -> bool {
-        self.permissions.include(self.role.permissions())
+    pub const fn may_be_let(&self, permission: Permission) -> bool {
+        self.within.has(permission)
+            && self.permissions.include(self.role.permissions().and(self.within))
     }
 
     /// How far they see.

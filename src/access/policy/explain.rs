@@ -141,6 +141,7 @@ impl Question {
             permissions,
             limits: None,
             person: None,
+            within: Permissions::all(),
         };
         let known = match (self.caller.kind.as_deref(), self.caller.id.as_deref()) {
             (None, None) => asker.clone(),
@@ -309,7 +310,7 @@ fn explained(
     Explained {
         decision: verdict.decision.as_str(),
         allowed: match verdict.decision {
-            Decision::Allow => role_permits || facts.principal.is_whole(),
+            Decision::Allow => role_permits || facts.principal.may_be_let(permission),
             Decision::Deny => false,
             Decision::Role => role_permits,
         },

@@ -56,6 +56,7 @@ fn trial() -> Trial {
             permissions: Permissions::NONE,
             limits: None,
             person: None,
+            within: Permissions::all(),
         },
         client: Client {
             revision: Revision::NEWEST,
