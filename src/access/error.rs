@@ -122,6 +122,9 @@ pub(crate) enum Error {
     /// No server of that id or name.
     #[error("there is no server {0:?}")]
     NoSuchServer(String),
+    /// Nothing of that id that the caller gave a client leave for.
+    #[error("there is no consent {0:?}")]
+    NoSuchConsent(String),
     /// A name that somebody or something else has.
     #[error("there is {0} already")]
     Taken(&'static str),
@@ -285,7 +288,8 @@ impl Classify for Error {
             | Self::NoSuchOrganization(_)
             | Self::NoSuchNamespace(_)
             | Self::NoSuchServer(_)
-            | Self::NoSuchPolicy(_) => Kind::NotFound,
+            | Self::NoSuchPolicy(_)
+            | Self::NoSuchConsent(_) => Kind::NotFound,
             Self::AlreadyClaimed
             | Self::Taken(_)
             | Self::LastAdministrator

@@ -125,6 +125,20 @@ impl Logins {
         self.0.load().get(id).cloned()
     }
 
+    /// What a person gave clients leave for.
+    pub(super) fn consents_of(&self, user: UserId) -> Vec<(LoginId, Arc<Consent>)> {
+        let all = self.0.load();
+        let own = all.iter().filter(|(_, login)| login.user == user);
+        own.filter_map(|(id, login)| Some((*id, login.consent.clone()?))).collect()
+    }
+
+    /// What was begun with a code.
+    pub(super) fn begun_with(&self, code: &[u8; 32]) -> Vec<LoginId> {
+        let all = self.0.load();
+        let is_it = |login: &Standing| login.consent.as_ref().is_some_and(|it| it.code == *code);
+        all.iter().filter(|(_, login)| is_it(login)).map(|(id, _)| *id).collect()
+    }
+
     /// The sign-ins to end before somebody gets another: those that are over, and the oldest of
     /// theirs beyond a limit. None where there are too many of everybody's.
     pub(super) fn in_the_way(

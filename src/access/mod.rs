@@ -16,6 +16,7 @@ mod lanes;
 mod leash;
 mod logins;
 mod mac;
+pub(crate) mod oauth;
 mod organizations;
 mod page;
 mod password;
@@ -25,6 +26,7 @@ mod policy;
 mod profile;
 mod second_factor;
 mod sign_in;
+mod site;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -69,6 +71,7 @@ pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
 pub(crate) use policy::{Definition, Question, Veil, Written};
 pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
 pub(crate) use sign_in::{Attempt, Pass, SignedIn};
+pub(crate) use site::{RESOURCE_METADATA, Resource, SERVER_METADATA, Site};
 pub(crate) use tokens::SHORTEST_SECRET;
 pub(crate) use users::{NewUser, UserChange};
 
@@ -107,6 +110,8 @@ pub(crate) struct Settings {
     pub(crate) policy_limits: policy::Limits,
     /// Policies that hold in every organization, beside those in the store.
     pub(crate) policies: Vec<Definition>,
+    /// What clients get that act for them.
+    pub(crate) oauth: oauth::Settings,
 }
 
 impl Default for Settings {
@@ -124,6 +129,7 @@ impl Default for Settings {
             tokens: tokens::Settings::default(),
             policy_limits: policy::Limits::default(),
             policies: Vec::new(),
+            oauth: oauth::Settings::default(),
         }
     }
 }
@@ -147,6 +153,7 @@ struct Inner {
     hash_queue: Semaphore,
     logins: Logins,
     tokens: Tokens,
+    counter: oauth::Counter,
     successors: Successors,
     lanes: Lanes,
     leashes: Leashes,
@@ -179,6 +186,7 @@ impl Access {
             hashing: Arc::new(Semaphore::new(at_once)),
             hash_queue: Semaphore::new(at_once + waiting),
             logins: Logins::default(),
+            counter: oauth::Counter::default(),
             successors: Successors::default(),
             leashes: Leashes::default(),
             remembered: Remembered::default(),

@@ -84,6 +84,11 @@ pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
 /// Whether a request came to this machine itself, where there is no TLS.
 fn is_plain(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    is_plain_host(host)
+}
+
+/// Whether a host, with its port, is this machine.
+pub(super) fn is_plain_host(host: &str) -> bool {
     let name =
         if host.ends_with(']') { host } else { host.rsplit_once(':').map_or(host, |it| it.0) };
     ["localhost", "127.0.0.1", "[::1]"].contains(&name)
