@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, furnish},
+    access::{Access, Site, furnish},
     admin::{self, House},
     catalog::Catalog,
     config,
@@ -284,8 +284,10 @@ impl Building {
             },
         );
         let house = House::new(address.to_string(), settings.data.clone(), clock.now());
+        let site = Site::new(settings.public_url.as_deref(), &settings.access);
         let office = admin::Office {
             access,
+            site: site.clone(),
             registry,
             catalog: catalog.clone(),
             traffic,
@@ -304,7 +306,7 @@ impl Building {
         let sessions = Sessions::new(sessions, pipeline.clone(), store.clone(), clock.clone());
         sessions.take_up()?;
         house.set_sessions(sessions.clone());
-        let front = Front::new(&settings.edge, guard, sessions, router, clock);
+        let front = Front::new(&settings.edge, (guard, site), sessions, router, clock);
         let doors = settings.edge.clone();
         Ok(Self { store, upstream, catalog, pipeline, front, office, house, doors })
     }

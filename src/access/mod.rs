@@ -71,7 +71,7 @@ pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
 pub(crate) use policy::{Definition, Question, Veil, Written};
 pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
 pub(crate) use sign_in::{Attempt, Pass, SignedIn};
-pub(crate) use site::{RESOURCE_METADATA, Resource, SERVER_METADATA, Site};
+pub(crate) use site::{Resource, Site};
 pub(crate) use tokens::SHORTEST_SECRET;
 pub(crate) use users::{NewUser, UserChange};
 

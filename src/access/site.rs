@@ -13,9 +13,7 @@ use crate::{
 };
 
 /// Where it is told who gives tokens for an endpoint (RFC 9728).
-pub(crate) const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
-/// Where it is told how tokens are got (RFC 8414).
-pub(crate) const SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
+const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// What clients call this gateway.
 #[derive(Debug, Clone)]

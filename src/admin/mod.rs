@@ -6,6 +6,7 @@ mod desk;
 mod health;
 mod keys;
 mod namespaces;
+mod oauth;
 mod organizations;
 mod permissions;
 mod policies;
@@ -37,7 +38,7 @@ pub(crate) use bridge::Settings as BridgeSettings;
 
 use self::route::{Need, Route, delete, get, patch, post, put};
 use crate::{
-    access::Access,
+    access::{Access, Site},
     catalog::Catalog,
     domain::{Clock, OrganizationId, Permission, Timestamp},
     edge::Sessions,
@@ -57,6 +58,7 @@ const BODY_BYTES: usize = 1 << 20;
 #[derive(Clone, FromRef)]
 pub(crate) struct Office {
     pub(crate) access: Access,
+    pub(crate) site: Site,
     pub(crate) registry: Registry,
     pub(crate) catalog: Catalog,
     pub(crate) traffic: Traffic,
@@ -144,6 +146,7 @@ fn routes() -> Vec<Route> {
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
     ];
     routes.extend(signing_in());
+    routes.extend(clients_of_people());
     routes.extend(people());
     routes.extend(policies());
     routes.extend(transports());
@@ -180,6 +183,25 @@ fn signing_in() -> Vec<Route> {
         ]);
     }
     routes
+}
+
+/// Clients that act for people: how they get leave and tokens, and how leave is taken back.
+fn clients_of_people() -> Vec<Route> {
+    use Need::{Known, Nothing};
+    vec![
+        get("/.well-known/oauth-protected-resource", Nothing, oauth::resource),
+        get("/.well-known/oauth-protected-resource/{*path}", Nothing, oauth::resource_at),
+        get("/.well-known/oauth-authorization-server", Nothing, oauth::server),
+        get("/.well-known/oauth-authorization-server/{*path}", Nothing, oauth::server_at),
+        // What they bring is looked at.
+        get("/oauth/authorize", Nothing, oauth::authorize),
+        post("/oauth/authorize", Nothing, oauth::authorize),
+        post("/oauth/token", Nothing, oauth::exchange),
+        post("/oauth/register", Nothing, oauth::register),
+        post("/oauth/revoke", Nothing, oauth::revoke),
+        get("/auth/consents", Known, oauth::list),
+        delete("/auth/consents/{id}", Known, oauth::take_back),
+    ]
 }
 
 /// People, keys, and what they belong to.

@@ -43,6 +43,7 @@ pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map};
 pub use server::{
     Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
+    is_public,
 };
 pub use session::SessionRecord;
 pub use sight::{Limits, Sight};

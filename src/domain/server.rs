@@ -282,6 +282,35 @@ pub fn is_never_asked(address: &IpAddr) -> bool {
     }
 }
 
+/// Whether an address is one that everybody can reach: of no private network, no machine alone, and
+/// of none that the address registries keep for something else.
+#[must_use]
+pub fn is_public(address: &IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, third, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_documentation()
+                || first == 0
+                || first >= 224
+                || (first == 100 && second & 0xC0 == 64)
+                || (first, second, third) == (192, 0, 0)
+                || (first == 198 && second & 0xFE == 18))
+        }
+        // What is given out for the whole net begins so; the rest, and what leads into the older
+        // family, leads elsewhere.
+        IpAddr::V6(v6) => {
+            let first = v6.segments();
+            first[0] & 0xE000 == 0x2000
+                && first[..2] != [0x2001, 0]
+                && first[..2] != [0x2001, 0xDB8]
+                && embedded(v6).is_none()
+        }
+    }
+}
+
 /// Where Alibaba's metadata service is.
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 /// Where Amazon's is, besides its link-local address.
@@ -373,6 +402,41 @@ mod tests {
             "ws://169.254.169.254/",
         ] {
             assert!(matches!(refused(never), InvalidUrl::Address(_)), "{never}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_public_or_only_for_some() {
+        let is_public = |text: &str| is_public(&text.parse().expect("an address"));
+
+        for public in ["93.184.215.14", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"] {
+            assert!(is_public(public), "{public}");
+        }
+        for other in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "192.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:7f00:1::1",
+            "64:ff9b::7f00:1",
+            "::ffff:127.0.0.1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(other), "{other}");
         }
     }
 

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
     HeaderMap, Method as Verb, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 use tower::ServiceExt;
 
 use crate::{
-    access::Credential,
+    access::{Credential, Resource, Site},
     domain::{Clock, RequestId, Scope},
     edge::{
         Guard, Peer, Settings,
@@ -41,6 +41,7 @@ pub(crate) struct Front(Arc<Inner>);
 struct Inner {
     reader: Arc<Reader>,
     guard: Guard,
+    site: Site,
     inside: Inside,
     channels: Channels,
     rpc: Rpc,
@@ -52,7 +53,7 @@ impl Front {
     /// A door to the path, and to the office for everything that is not MCP.
     pub(crate) fn new(
         settings: &Settings,
-        guard: Guard,
+        (guard, site): (Guard, Site),
         sessions: Sessions,
         office: axum::Router,
         clock: Arc<dyn Clock>,
@@ -62,7 +63,7 @@ impl Front {
         let channels = Channels::new(inside.clone(), reader.clone(), settings);
         let (rpc_settings, rpc_clock) = (settings.rpc.clone(), clock.clone());
         let rpc = Rpc { inside: inside.clone(), settings: rpc_settings, clock: rpc_clock };
-        Self(Arc::new(Inner { reader, guard, inside, channels, rpc, clock, office }))
+        Self(Arc::new(Inner { reader, guard, site, inside, channels, rpc, clock, office }))
     }
 
     /// The sessions of older clients.
@@ -86,13 +87,40 @@ impl Front {
             Some(text) => RequestId::brought(text),
             None => RequestId::fresh(),
         };
-        let answering = AssertUnwindSafe(self.answer(peer, request, &request_id));
-        let response = answering.catch_unwind().await.unwrap_or_else(|_| {
+        let (resource, is_shown) = (self.resource(&request), shows_something(request.headers()));
+        let resource_ref = resource.as_ref();
+        let answering = AssertUnwindSafe(self.answer(peer, request, &request_id, resource_ref));
+        let mut response = answering.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(%request_id, "a request ended in a panic");
             let problem = Problem::new(Kind::Internal, "panic");
             reply::http_problem(&problem, &request_id, self.0.clock.now())
         });
+        if let Some(resource) = &resource {
+            self.tell_where(&mut response, resource, is_shown);
+        }
         reply::dress(response, &request_id)
+    }
+
+    /// The endpoint that a request is for, as clients know it.
+    fn resource<B>(&self, request: &Request<B>) -> Option<Resource> {
+        let path = request.uri().path();
+        Scope::at(path)?;
+        let base = self.0.site.base(request.uri(), request.headers())?;
+        self.0.site.resource(&base, path)
+    }
+
+    /// Tells whoever is turned away where to get a token.
+    fn tell_where(&self, response: &mut Response<Body>, resource: &Resource, is_shown: bool) {
+        let said = response.headers().get(WWW_AUTHENTICATE);
+        // What is forbidden for other reasons is so with every token.
+        let is_told = match response.status() {
+            StatusCode::UNAUTHORIZED => true,
+            StatusCode::FORBIDDEN => said.is_some(),
+            _ => false,
+        };
+        if is_told && let Some(told) = self.0.site.challenge(resource, said, is_shown) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, told);
+        }
     }
 
     async fn answer<B>(
@@ -100,6 +128,7 @@ impl Front {
         peer: &Peer,
         request: Request<B>,
         request_id: &RequestId,
+        resource: Option<&Resource>,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -112,7 +141,7 @@ impl Front {
             return refuse(&problem);
         }
         let credential = match credential(peer, request.method(), request.headers()) {
-            Ok(credential) => credential,
+            Ok(credential) => credential.at(resource.map(|it| it.url.as_str())),
             Err(error) => return refuse(&error.into()),
         };
         let from = peer.address.map(|address| address.ip());
@@ -127,7 +156,7 @@ impl Front {
             let arrival = Arrival { request_id, scope, headers, credential, via, began };
             return self.channel(way, arrival, request).await;
         }
-        let Some(scope) = scope(request.uri().path()) else {
+        let Some(scope) = Scope::at(request.uri().path()) else {
             return match Plain::find(request.uri().path()) {
                 Some(plain) => self.plain(plain, peer, request, (credential, request_id)).await,
                 None => self.office(request, peer, credential, request_id).await,
@@ -318,6 +347,11 @@ impl Front {
     }
 }
 
+/// Whether somebody shows something by which they could be known.
+fn shows_something(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(header::API_KEY)
+}
+
 fn credential(
     peer: &Peer,
     verb: &Verb,
@@ -327,18 +361,6 @@ fn credential(
         (Credential::None, Some(uid)) => Ok(Credential::Local { uid }),
         (credential, _) => Ok(credential),
     }
-}
-
-/// Which endpoint a path is, if it is one of MCP.
-fn scope(path: &str) -> Option<Scope> {
-    if path == "/mcp" {
-        return Some(Scope::Everything);
-    }
-    if let Some(namespace) = path.strip_prefix("/mcp/") {
-        return namespace.parse().ok().map(Scope::Namespace);
-    }
-    let server = path.strip_prefix("/servers/")?.strip_suffix("/mcp")?;
-    (!server.is_empty() && !server.contains('/')).then(|| Scope::Server(server.into()))
 }
 
 /// Whether the body says that it is JSON, and is not compressed: a small body could unfold to a
@@ -375,7 +397,8 @@ mod tests {
         let settings = Settings::default();
         let (sessions, folder) = furnished(settings.sessions.clone(), &clock);
         let guard = Guard::new(&[], &["gateway".to_owned()], &[]);
-        let front = Front::new(&settings, guard, sessions, office, clock);
+        let site = Site::new(None, &crate::access::Settings::default());
+        let front = Front::new(&settings, (guard, site), sessions, office, clock);
         House { front, _folder: folder }
     }
 
@@ -436,17 +459,6 @@ mod tests {
 
                 assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{credential}");
             }
-        }
-    }
-
-    #[test]
-    fn knows_the_paths_of_mcp() {
-        assert_eq!(scope("/mcp"), Some(Scope::Everything));
-        assert_eq!(scope("/mcp/team"), Some(Scope::Namespace("team".parse().expect("a slug"))));
-        assert_eq!(scope("/servers/time/mcp"), Some(Scope::Server("time".into())));
-
-        for other in ["/", "/mcp/", "/mcp/rpc", "/mcp/a/b", "/servers//mcp", "/servers/a/b/mcp"] {
-            assert_eq!(scope(other), None, "{other}");
         }
     }
 }

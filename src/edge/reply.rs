@@ -112,6 +112,13 @@ fn hint(problem: &Problem, status: StatusCode, headers: &mut HeaderMap) {
         let realm = HeaderValue::from_static("Bearer realm=\"tollhouse\"");
         headers.insert(WWW_AUTHENTICATE, realm);
     }
+    let scope = problem.data().iter().find(|(name, _)| *name == "scope");
+    if status == StatusCode::FORBIDDEN
+        && let Some((_, scope)) = scope
+        && let Ok(told) = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"").parse()
+    {
+        headers.insert(WWW_AUTHENTICATE, told);
+    }
     if let Some(seconds) = problem.retry_after_seconds() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

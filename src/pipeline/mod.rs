@@ -325,6 +325,10 @@ fn not_there(error: impl Classify) -> Problem {
 /// A caller who may not use an item is told what one hears who asks for nothing: that it is
 /// unknown. The journal has the truth.
 fn hide(denied: access::Error, call: &Call) -> Problem {
+    // Whose token is too narrow may get another, and nothing is hidden from the person.
+    if denied.scopes().is_some() {
+        return denied.into_problem();
+    }
     let unknown = match (call.method(), catalog::sought(call)) {
         _ if denied.kind() != Kind::Forbidden => return denied.into(),
         (_, Some(kind)) => {

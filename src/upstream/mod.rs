@@ -8,6 +8,7 @@ mod backoff;
 mod callers;
 mod child;
 mod dialogue;
+mod document;
 mod error;
 mod execute;
 mod handshake;
@@ -41,6 +42,7 @@ pub use self::warden::warden;
 pub(crate) use self::{
     callers::{Ear, MidCall, News, Question},
     child::Environment,
+    document::Document,
     error::{Error, Exit},
     execute::Run,
     http::may_be_shown,

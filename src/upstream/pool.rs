@@ -114,6 +114,11 @@ impl Pool {
         })
     }
 
+    /// The limits on speaking.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.http.settings
+    }
+
     /// The connection to an instance.
     pub(super) fn connection(&self, instance: &Instance) -> Result<Arc<Connection>, Error> {
         let is_same = |found: &&Arc<Connection>| found.endpoint == instance.endpoint;

@@ -26,8 +26,18 @@ const NAME_LENGTH: usize = 100;
 const URL_LENGTH: usize = 1_000;
 /// Schemes that name no program which a person installed.
 const NO_PROGRAM: [&str; 12] = [
-    "about", "blob", "data", "file", "filesystem", "ftp", "javascript", "mailto", "tel", "vbscript",
-    "ws", "wss",
+    "about",
+    "blob",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "javascript",
+    "mailto",
+    "tel",
+    "vbscript",
+    "ws",
+    "wss",
 ];
 
 /// A program that wants to act for people.
@@ -78,6 +88,11 @@ impl Registration {
         })
     }
 
+    /// The addresses that it says.
+    pub(crate) fn redirects(&self) -> &[String] {
+        &self.redirect_uris
+    }
+
     /// The name and the addresses, once all is as it must be.
     fn checked(self, settings: &Settings) -> Result<(String, Vec<String>), Error> {
         let lacks = |said: &Option<Vec<String>>, word: &str| {
@@ -101,9 +116,10 @@ impl Client {
     /// machine the port may be another, because programs listen where they can (RFC 8252).
     pub(super) fn redirects_to(&self, text: &str) -> bool {
         let port_aside = loopback(text);
-        self.redirects.iter().any(|known| {
-            known == text || (port_aside.is_some() && loopback(known) == port_aside)
-        }) && check_redirect(text).is_ok()
+        self.redirects
+            .iter()
+            .any(|known| known == text || (port_aside.is_some() && loopback(known) == port_aside))
+            && check_redirect(text).is_ok()
     }
 
     /// Whether the document at `url` describes the client that has this URL for an id.
@@ -185,10 +201,7 @@ fn seen(name: &str) -> String {
 
 impl Access {
     /// Registers a client.
-    pub(crate) fn register_client(
-        &self,
-        said: Registration,
-    ) -> Result<(Client, Timestamp), Error> {
+    pub(crate) fn register_client(&self, said: Registration) -> Result<(Client, Timestamp), Error> {
         let settings = &self.0.settings.oauth;
         let now = self.0.clock.now();
         let (name, redirects) = said.checked(settings)?;
@@ -340,7 +353,8 @@ mod tests {
         };
         assert!(told(r#","client_id":"https://app.test/c","client_name":"App","logo_uri":"x""#));
         assert!(!told("") && !told(r#","client_id":"https://app.test/d""#));
-        let secret = r#","client_id":"https://app.test/c","token_endpoint_auth_method":"private_key_jwt""#;
+        let secret =
+            r#","client_id":"https://app.test/c","token_endpoint_auth_method":"private_key_jwt""#;
         assert!(!told(secret));
     }
 

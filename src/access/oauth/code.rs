@@ -64,7 +64,8 @@ impl Codes {
     ) -> Option<(UserId, Authorization)> {
         let mut codes = self.0.lock();
         let code = codes.get_mut(digest)?;
-        let next = if matches!(code.state, State::Fresh(_)) { State::Used } else { State::UsedTwice };
+        let next =
+            if matches!(code.state, State::Fresh(_)) { State::Used } else { State::UsedTwice };
         match std::mem::replace(&mut code.state, next) {
             State::Fresh(asked) if code.given_at.after(life) > now => Some((code.user, *asked)),
             _ => None,

@@ -30,7 +30,9 @@ pub(crate) enum Error {
     #[error("scope names nothing that can be had here")]
     Scope,
     /// An endpoint that is none of this gateway, or another than was asked for before.
-    #[error("resource is not the URL of an MCP endpoint of this gateway, or not the same as before")]
+    #[error(
+        "resource is not the URL of an MCP endpoint of this gateway, or not the same as before"
+    )]
     Target,
     /// An address to be sent back to that is no good.
     #[error("{0}")]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     client::{Client, Registration},
     error::Error,
-    exchange::{ConsentView, Given, TokenForm},
+    exchange::TokenForm,
     request::{Authorization, Wanted},
 };
 use crate::domain::Timestamp;

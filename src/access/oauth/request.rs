@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     access::{
         Access, Caller, Resource, Site, jwt,
-        oauth::{Client, Error, client::is_local},
+        oauth::{Client, Error, Settings, client::is_local},
     },
     domain::{PrincipalKind, Secret, TokenScopes, UserId},
 };
@@ -83,6 +83,11 @@ impl Wanted {
 }
 
 impl Access {
+    /// What is allowed to clients that act for people.
+    pub(crate) fn oauth_settings(&self) -> &Settings {
+        &self.0.settings.oauth
+    }
+
     /// The URL of the client's document, where that is to be read before the client is known.
     pub(crate) fn document_to_read(&self, query: &str) -> Result<Option<String>, Error> {
         let fields = Fields::parse(query.as_bytes())?;

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -28,7 +28,7 @@ use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVersion};
 use tower::Service;
 
 use crate::{
-    domain::is_never_asked,
+    domain::{is_never_asked, is_public},
     upstream::{Error, Settings},
 };
 
@@ -45,9 +45,30 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 /// The smallest limit on a head that hyper takes.
 const SMALLEST_HEAD: usize = 8_192;
 
-/// Makes the client.
+/// Which addresses a client dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dials {
+    /// All but those that are never asked.
+    Most,
+    /// Those that everybody can reach.
+    Public,
+}
+
+impl Dials {
+    /// Whether an address is dialled.
+    pub(crate) fn reach(self, address: &IpAddr) -> bool {
+        !is_never_asked(address) && (self == Self::Most || is_public(address))
+    }
+}
+
+/// Makes the client of all instances.
 pub(crate) fn client(settings: &Settings) -> Result<Client, Error> {
-    let mut tcp = HttpConnector::new_with_resolver(Guarded(GaiResolver::new()));
+    client_that(Dials::Most, settings)
+}
+
+/// Makes a client that dials these addresses.
+pub(crate) fn client_that(dials: Dials, settings: &Settings) -> Result<Client, Error> {
+    let mut tcp = HttpConnector::new_with_resolver(Guarded(GaiResolver::new(), dials));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
@@ -80,7 +101,7 @@ fn tls() -> Result<SslConnectorBuilder, openssl::error::ErrorStack> {
 /// Finds addresses and leaves out those the gateway never dials: after the look-up, so that no
 /// name can lead there.
 #[derive(Clone)]
-pub(crate) struct Guarded(GaiResolver);
+pub(crate) struct Guarded(GaiResolver, Dials);
 
 impl Service<Name> for Guarded {
     type Response = vec::IntoIter<SocketAddr>;
@@ -92,13 +113,16 @@ impl Service<Name> for Guarded {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let found = self.0.call(name);
-        Box::pin(async move { allowed(found.await?) })
+        let (found, dials) = (self.0.call(name), self.1);
+        Box::pin(async move { allowed(dials, found.await?) })
     }
 }
 
-fn allowed(found: impl Iterator<Item = SocketAddr>) -> Result<vec::IntoIter<SocketAddr>, BoxError> {
-    let allowed: Vec<_> = found.filter(|address| !is_never_asked(&address.ip())).collect();
+fn allowed(
+    dials: Dials,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<vec::IntoIter<SocketAddr>, BoxError> {
+    let allowed: Vec<_> = found.filter(|address| dials.reach(&address.ip())).collect();
     if allowed.is_empty() {
         return Err("its name leads to no address that may be dialled".into());
     }
@@ -143,16 +167,26 @@ where
 mod tests {
     use super::*;
 
-    fn allowed_of(addresses: &[&str]) -> Option<Vec<String>> {
+    fn allowed_of(dials: Dials, addresses: &[&str]) -> Option<Vec<String>> {
         let parsed = addresses.iter().map(|text| text.parse::<SocketAddr>().expect("an address"));
-        allowed(parsed).ok().map(|found| found.map(|address| address.to_string()).collect())
+        allowed(dials, parsed).ok().map(|found| found.map(|address| address.to_string()).collect())
     }
 
     #[test]
     fn a_name_cannot_lead_to_an_address_that_is_never_dialled() {
-        let mixed = allowed_of(&["169.254.169.254:80", "93.184.215.14:80", "[fe80::1]:80"]);
+        let mixed =
+            allowed_of(Dials::Most, &["169.254.169.254:80", "93.184.215.14:80", "[fe80::1]:80"]);
 
         assert_eq!(mixed, Some(vec!["93.184.215.14:80".to_owned()]));
-        assert_eq!(allowed_of(&["0.0.0.0:80", "[::ffff:169.254.169.254]:80"]), None);
+        assert_eq!(allowed_of(Dials::Most, &["0.0.0.0:80", "[::ffff:169.254.169.254]:80"]), None);
+    }
+
+    #[test]
+    fn a_name_cannot_lead_to_an_address_that_only_some_reach() {
+        let addresses = ["10.0.0.1:443", "93.184.215.14:443", "[::1]:443", "127.0.0.1:443"];
+
+        let public = allowed_of(Dials::Public, &addresses);
+
+        assert_eq!(public, Some(vec!["93.184.215.14:443".to_owned()]));
     }
 }

@@ -32,7 +32,7 @@ use tokio_util::{
 };
 use tracing::debug;
 
-pub(super) use self::client::{Client, client};
+pub(super) use self::client::{Client, Dials, client, client_that};
 pub(crate) use self::head::may_be_shown;
 pub(super) use self::{
     answer::{Form, Messages, whole},

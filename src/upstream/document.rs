@@ -1,0 +1,115 @@
+//! Documents of strangers: one fetched over https from where it is said to be, and from nowhere
+//! else.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::sync::Semaphore;
+
+use super::{
+    Settings, Upstream,
+    http::{Dials, client_that},
+};
+
+/// Documents that are fetched at the same time; whoever wants one more waits.
+const AT_ONCE: usize = 8;
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// Where a document is, and how much is read of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Document<'a> {
+    /// Its URL.
+    pub(crate) url: &'a str,
+    /// The longest one, in bytes.
+    pub(crate) bytes: usize,
+    /// How long it may take altogether.
+    pub(crate) within: Duration,
+    /// Whether it may be at an address that not everybody can reach.
+    pub(crate) may_be_private: bool,
+}
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// Not https, or an address that is not asked.
+    #[error("the address of the document is not asked")]
+    Address,
+    /// Nobody answered, or not in the way of HTTP.
+    #[error("the document did not come")]
+    Silent(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something else than a document was answered: a redirection, an error, or another kind.
+    #[error("there is no JSON document at its address")]
+    NoDocument,
+    /// It took too long.
+    #[error("the document did not come in time")]
+    Late,
+}
+
+impl Upstream {
+    /// Fetches a document of JSON. Nobody is followed elsewhere.
+    pub(crate) async fn document(&self, document: Document<'_>) -> Result<Bytes, Unread> {
+        let fetching = async {
+            let _place = PLACES.acquire().await.map_err(|_| Unread::Late)?;
+            fetch(document, self.0.settings()).await
+        };
+        tokio::time::timeout(document.within, fetching).await.unwrap_or(Err(Unread::Late))
+    }
+}
+
+async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unread> {
+    let uri: Uri = document.url.parse().map_err(|_| Unread::Address)?;
+    let dials = if document.may_be_private { Dials::Most } else { Dials::Public };
+    if uri.scheme_str() != Some("https") || !may_be_asked(&uri, dials) {
+        return Err(Unread::Address);
+    }
+    let client = client_that(dials, settings).map_err(|error| Unread::Silent(error.into()))?;
+    let request = Request::get(uri)
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, "tollhouse")
+        .body(Full::new(Bytes::new()))
+        .map_err(|_| Unread::Address)?;
+    let answer = client.request(request).await.map_err(|error| Unread::Silent(error.into()))?;
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let is_json = kind.eq_ignore_ascii_case("application/json")
+        || (kind.starts_with("application/") && kind.ends_with("+json"));
+    if answer.status() != StatusCode::OK || !is_json {
+        return Err(Unread::NoDocument);
+    }
+    let body = Limited::new(answer.into_body(), document.bytes).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(Unread::Silent)
+}
+
+/// Whether the host may be dialled, where it is an address: those are looked up nowhere.
+fn may_be_asked(uri: &Uri, dials: Dials) -> bool {
+    let Some(host) = uri.host() else { return false };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().map_or(true, |address| dials.reach(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_public_addresses_are_asked_and_only_over_https() {
+        let settings = Settings::default();
+        for url in [
+            "http://93.184.215.14/c.json",
+            "https://127.0.0.1/c.json",
+            "https://[::1]/c.json",
+            "https://10.0.0.1/c.json",
+            "https://169.254.169.254/latest",
+            "file:///etc/passwd",
+        ] {
+            let within = Duration::from_secs(1);
+            let document = Document { url, bytes: 100, within, may_be_private: false };
+
+            let refused = fetch(document, &settings).await;
+
+            assert!(matches!(refused, Err(Unread::Address)), "{url}");
+        }
+    }
+}
