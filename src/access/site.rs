@@ -31,6 +31,25 @@ pub(crate) struct Resource {
     metadata: String,
 }
 
+impl Resource {
+    /// The endpoint at a path of this gateway, if an endpoint can be there. Whether one is, is not
+    /// told to strangers.
+    pub(crate) fn at(base: &str, path: &str) -> Option<Self> {
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"/-._~".contains(&c);
+        if !path.bytes().all(is_plain) || Scope::at(path).is_none() {
+            return None;
+        }
+        let (origin, prefix) = split(base);
+        let metadata = format!("{origin}{RESOURCE_METADATA}{prefix}{path}");
+        Some(Self { url: format!("{base}{path}"), metadata })
+    }
+
+    /// The endpoint with this URL.
+    pub(crate) fn with_url(base: &str, url: &str) -> Option<Self> {
+        Self::at(base, url.strip_prefix(base)?)
+    }
+}
+
 impl Site {
     /// The site with this public URL, if it has one.
     pub(crate) fn new(public_url: Option<&str>, access: &Settings) -> Self {
@@ -50,23 +69,6 @@ impl Site {
         // Other addresses are reached through something that speaks TLS, or not at all.
         let scheme = if is_plain_host(&host) { "http" } else { "https" };
         Some(format!("{scheme}://{host}"))
-    }
-
-    /// The endpoint at a path of this gateway, if an endpoint can be there. Whether one is, is not
-    /// told to strangers.
-    pub(crate) fn resource(&self, base: &str, path: &str) -> Option<Resource> {
-        let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"/-._~".contains(&c);
-        if !path.bytes().all(is_plain) || Scope::at(path).is_none() {
-            return None;
-        }
-        let (origin, prefix) = split(base);
-        let metadata = format!("{origin}{RESOURCE_METADATA}{prefix}{path}");
-        Some(Resource { url: format!("{base}{path}"), metadata })
-    }
-
-    /// The endpoint with this URL.
-    pub(crate) fn resource_at(&self, base: &str, url: &str) -> Option<Resource> {
-        self.resource(base, url.strip_prefix(base)?)
     }
 
     /// The path that a metadata document is about, from what follows its well-known name: the path
@@ -142,9 +144,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_a_url_and_a_place_that_tells_of_it() {
-        let site = site(None);
         let told = |base: &str, path: &str| {
-            site.resource(base, path).map(|it| format!("{} {}", it.url, it.metadata))
+            Resource::at(base, path).map(|it| format!("{} {}", it.url, it.metadata))
         };
 
         let well_known = "https://a.test/.well-known/oauth-protected-resource";
@@ -161,14 +162,14 @@ mod tests {
             assert_eq!(told("https://a.test", none), None, "{none}");
         }
         for other in ["https://a.test.evil/mcp", "https://b.test/mcp", "https://a.testmcp", ""] {
-            assert_eq!(site.resource_at("https://a.test", other), None, "{other}");
+            assert_eq!(Resource::with_url("https://a.test", other), None, "{other}");
         }
     }
 
     #[test]
     fn whoever_is_turned_away_is_told_where_to_get_a_token() {
         let site = site(None);
-        let resource = site.resource("https://a.test", "/mcp").expect("an endpoint");
+        let resource = Resource::at("https://a.test", "/mcp").expect("an endpoint");
         let told = |said: Option<&'static str>, is_shown| {
             let said = said.map(HeaderValue::from_static);
             let told = site.challenge(&resource, said.as_ref(), is_shown).expect("a challenge");

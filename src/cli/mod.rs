@@ -2,6 +2,7 @@
 
 mod arguments;
 mod config;
+mod consents;
 mod db;
 mod doctor;
 mod failure;
@@ -134,6 +135,13 @@ enum Verb {
         after_help = "Example:\n  tollhouse user create ana --role user"
     )]
     User(users::Users),
+    /// Clients that people gave leave to act for them: list, revoke
+    #[command(
+        subcommand,
+        alias = "consents",
+        after_help = "Example:\n  tollhouse consent list --user ana"
+    )]
+    Consent(consents::Consents),
     /// Namespaces: list, show, create, update, delete
     #[command(
         subcommand,
@@ -211,6 +219,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Whoami => login::whoami(context).await?,
         Verb::Key(keys) => keys::run(context, keys).await?,
         Verb::User(users) => users::run(context, users).await?,
+        Verb::Consent(consents) => consents::run(context, consents).await?,
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Policy(policies) => policies::run(context, policies).await?,

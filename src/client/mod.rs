@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod consents;
 mod line;
 mod live;
 mod manage;
@@ -21,6 +22,7 @@ use crate::{
 
 pub use self::{
     call::{CallResult, Missing, Tool, Tools},
+    consents::ConsentView,
     line::Line,
     live::{ClientSession, ServerProcess},
     manage::{

@@ -106,7 +106,7 @@ impl Front {
         let path = request.uri().path();
         Scope::at(path)?;
         let base = self.0.site.base(request.uri(), request.headers())?;
-        self.0.site.resource(&base, path)
+        Resource::at(&base, path)
     }
 
     /// Tells whoever is turned away where to get a token.

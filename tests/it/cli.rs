@@ -24,6 +24,7 @@ fn help_is_pinned() {
     insta::assert_snapshot!("help_tools_call", help(&["tools", "call"]));
     insta::assert_snapshot!("help_key_create", help(&["key", "create"]));
     insta::assert_snapshot!("help_user", help(&["user"]));
+    insta::assert_snapshot!("help_consent", help(&["consent"]));
     insta::assert_snapshot!("help_namespace", help(&["namespace"]));
     insta::assert_snapshot!("help_org", help(&["org"]));
     insta::assert_snapshot!("help_login", help(&["login"]));

@@ -114,10 +114,31 @@ const ASKED: [Sample; 22] = [
     sending("POST", "/stdio/execute", "/stdio/execute", 400),
 ];
 
+/// Clients that act for people, and what is told of how they get leave.
+const CLIENTS: [Sample; 11] = [
+    sample("GET", RESOURCE, RESOURCE, 200),
+    sample("GET", RESOURCE_AT, "/.well-known/oauth-protected-resource/mcp/nobody", 200),
+    sample("GET", ISSUER, ISSUER, 200),
+    sample("GET", ISSUER_AT, "/.well-known/oauth-authorization-server/x", 404),
+    sample("GET", "/oauth/authorize", "/oauth/authorize", 400),
+    sending("POST", "/oauth/authorize", "/oauth/authorize", 403),
+    sending("POST", "/oauth/token", "/oauth/token", 400),
+    sending("POST", "/oauth/register", "/oauth/register", 400),
+    sending("POST", "/oauth/revoke", "/oauth/revoke", 400),
+    sample("GET", "/auth/consents", "/auth/consents", 200),
+    sample("DELETE", "/auth/consents/{id}", "/auth/consents/x", 404),
+];
+
+const RESOURCE: &str = "/.well-known/oauth-protected-resource";
+const RESOURCE_AT: &str = "/.well-known/oauth-protected-resource/{*path}";
+const ISSUER: &str = "/.well-known/oauth-authorization-server";
+const ISSUER_AT: &str = "/.well-known/oauth-authorization-server/{*path}";
+
 fn samples() -> Vec<Sample> {
     let mut all: Vec<Sample> = LISTS.map(|path| sample("GET", path, path, 200)).into();
     all.extend(ASKED);
     all.extend(SIGNING_IN);
+    all.extend(CLIENTS);
     all.extend(things("/auth/users", "/auth/users/{user}", NOBODY));
     all.extend(things("/api/admin/users", "/api/admin/users/{user}", "/api/admin/users/nobody"));
     all.extend(things(

@@ -221,7 +221,7 @@ impl Access {
     pub(super) fn known_client(&self, id: &str) -> Result<Option<Client>, Error> {
         let settings = &self.0.settings.oauth;
         let unknown = Error::Client("nobody knows a client with this client_id");
-        if settings.documents && is_document(id) {
+        if settings.documents.enabled && is_document(id) {
             let documents = self.0.counter.documents.lock();
             let now = self.0.clock.now();
             let found = documents.get(id).filter(|(_, until)| *until > now);
@@ -243,10 +243,10 @@ impl Access {
         let settings = &self.0.settings.oauth;
         let client = Client::described(url, document, settings)?;
         let now = self.0.clock.now();
-        let until = now.after(std::time::Duration::from_secs(settings.document_seconds.into()));
+        let until = now.after(std::time::Duration::from_secs(settings.documents.seconds.into()));
         let mut documents = self.0.counter.documents.lock();
         documents.retain(|_, (_, until)| *until > now);
-        if documents.len() >= settings.max_documents {
+        if documents.len() >= settings.documents.max_remembered {
             let first = documents.iter().min_by_key(|(_, it)| it.1).map(|(url, _)| url.clone());
             first.map(|url| documents.remove(&url));
         }

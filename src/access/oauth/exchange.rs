@@ -1,4 +1,4 @@
-//! Tokens for codes and for refresh tokens; and what people gave leave for, to be seen and ended.
+//! Tokens for codes and for refresh tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use openssl::sha::sha256;
@@ -6,14 +6,11 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     access::{
-        self, Access, Caller, Pass, SignedIn,
-        oauth::{
-            Authorization, Error,
-            request::{Fields, person},
-        },
+        self, Access, Pass, SignedIn,
+        oauth::{Authorization, Error, request::Fields},
         sign_in::actor,
     },
-    domain::{Consent, LoginId, LoginKind, PrincipalKind, Secret, Timestamp, TokenScopes, UserId},
+    domain::{Consent, LoginId, LoginKind, Secret, TokenScopes, UserId},
 };
 
 /// How long a verifier is, in characters.
@@ -29,14 +26,6 @@ pub(crate) struct Given {
     /// Seconds for which the access token is good.
     pub(crate) expires_in: u64,
     pub(crate) scopes: TokenScopes,
-}
-
-/// What somebody gave leave for, as they see it.
-pub(crate) struct ConsentView {
-    pub(crate) id: LoginId,
-    pub(crate) consent: Consent,
-    pub(crate) created_at: Timestamp,
-    pub(crate) used_at: Timestamp,
 }
 
 impl TokenForm {
@@ -149,34 +138,12 @@ impl Access {
         Ok(())
     }
 
-    /// What a person gave leave for: the caller.
-    pub(crate) fn consents(&self, caller: &Caller) -> Result<Vec<ConsentView>, access::Error> {
-        let PrincipalKind::User(user) = caller.principal().kind else { return Ok(Vec::new()) };
-        let logins = self.0.store.read()?.logins()?.into_iter();
-        let own = logins.filter(|it| it.user == user && self.standing(&it.id).is_ok());
-        Ok(own
-            .filter_map(|login| {
-                Some(ConsentView {
-                    id: login.id,
-                    consent: login.consent?,
-                    created_at: login.created_at,
-                    used_at: login.renewed_at,
-                })
-            })
-            .collect())
-    }
-
-    /// Takes leave back that the caller gave.
-    pub(crate) async fn take_back(&self, caller: &Caller, id: &str) -> Result<(), access::Error> {
-        let none = || access::Error::NoSuchConsent(access::error::brief(id));
-        let user = person(caller).map_err(|_| none())?;
-        let login = id.parse::<LoginId>().map_err(|_| none())?;
-        let standing = self.0.logins.login(&login).filter(|it| it.user == user);
-        standing.filter(|it| it.consent.is_some()).ok_or_else(none)?;
-        self.end_consent(user, login).await
-    }
-
-    async fn end_consent(&self, user: UserId, login: LoginId) -> Result<(), access::Error> {
+    /// Ends what a person gave leave for.
+    pub(super) async fn end_consent(
+        &self,
+        user: UserId,
+        login: LoginId,
+    ) -> Result<(), access::Error> {
         let who = actor(user);
         let written = self.0.store.write(&who, move |change| {
             change.remove_login(&login)?;

@@ -6,6 +6,7 @@
 
 mod client;
 mod code;
+mod consents;
 mod error;
 mod exchange;
 mod request;
@@ -31,18 +32,8 @@ pub(crate) struct Settings {
     pub(crate) enabled: bool,
     /// Whether clients may register by themselves (RFC 7591).
     pub(crate) registration: bool,
-    /// Whether a client may be known by the https URL of a document that describes it.
-    pub(crate) documents: bool,
-    /// Whether such a document may be at an address that is not public, as in an intranet.
-    pub(crate) private_documents: bool,
-    /// The longest such document, in bytes.
-    pub(crate) document_bytes: usize,
-    /// How long reading one may take, in milliseconds.
-    pub(crate) document_ms: u64,
-    /// Documents that are remembered at the same time.
-    pub(crate) max_documents: usize,
-    /// Seconds after which one is read again.
-    pub(crate) document_seconds: u32,
+    /// Documents by which clients are known.
+    pub(crate) documents: Documents,
     /// Addresses that one client may be sent back to.
     pub(crate) max_redirects: usize,
     /// The longest id that a client gets by registering, in bytes: its registration stands in it.
@@ -55,17 +46,43 @@ pub(crate) struct Settings {
     pub(crate) max_codes_per_user: usize,
 }
 
+/// Documents by which clients are known: the URL of one is the id of its client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Documents {
+    /// Whether a client may be known by one.
+    pub(crate) enabled: bool,
+    /// Whether one may be at an address that is not public, as in an intranet.
+    pub(crate) private: bool,
+    /// The longest one, in bytes.
+    pub(crate) bytes: usize,
+    /// How long reading one may take, in milliseconds.
+    pub(crate) read_ms: u64,
+    /// How many are remembered at the same time.
+    pub(crate) max_remembered: usize,
+    /// Seconds after which one is read again.
+    pub(crate) seconds: u32,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            private: false,
+            bytes: 10 * 1_024,
+            read_ms: 5_000,
+            max_remembered: 100,
+            seconds: 600,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
             registration: true,
-            documents: true,
-            private_documents: false,
-            document_bytes: 10 * 1_024,
-            document_ms: 5_000,
-            max_documents: 100,
-            document_seconds: 600,
+            documents: Documents::default(),
             max_redirects: 10,
             client_id_bytes: 2_000,
             code_seconds: 60,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     access::{
-        Access, Caller, Resource, Site, jwt,
+        Access, Caller, Resource, jwt,
         oauth::{Client, Error, Settings, client::is_local},
     },
     domain::{PrincipalKind, Secret, TokenScopes, UserId},
@@ -102,7 +102,7 @@ impl Access {
 
     /// What a client wants. Where anything is wrong with it, nobody is sent anywhere: whoever made
     /// the request may have made the client too.
-    pub(crate) fn wanted(&self, site: &Site, base: &str, query: &str) -> Result<Wanted, Error> {
+    pub(crate) fn wanted(&self, base: &str, query: &str) -> Result<Wanted, Error> {
         let fields = Fields::parse(query.as_bytes())?;
         let id = fields.need("client_id", "client_id is missing")?;
         let client = self.known_client(id)?;
@@ -129,7 +129,7 @@ impl Access {
         if state.as_ref().is_some_and(|state| state.len() > STATE_LENGTH) {
             return Err(Error::Request("state is too long"));
         }
-        let resource = fields.get("resource").and_then(|url| site.resource_at(base, url));
+        let resource = fields.get("resource").and_then(|url| Resource::with_url(base, url));
         let resource = resource.ok_or(Error::Target)?;
         let scopes = fields.get("scope").map_or_else(TokenScopes::all, TokenScopes::read);
         if scopes.is_empty() {

@@ -161,20 +161,20 @@ impl Visit<'_> {
     fn known(&self) -> Result<Option<Wanted>, Error> {
         match self.office.access.document_to_read(self.query)? {
             Some(_) => Ok(None),
-            None => self.office.access.wanted(&self.office.site, self.base, self.query).map(Some),
+            None => self.office.access.wanted(self.base, self.query).map(Some),
         }
     }
 
     /// What the client wants, after reading its document where that is due.
     async fn wanted(&self) -> Result<Wanted, Error> {
-        let Office { access, upstream, site, .. } = self.office;
+        let Office { access, upstream, .. } = self.office;
         if let Some(url) = access.document_to_read(self.query)? {
-            let settings = access.oauth_settings();
+            let settings = &access.oauth_settings().documents;
             let document = Document {
                 url: &url,
-                bytes: settings.document_bytes,
-                within: Duration::from_millis(settings.document_ms),
-                may_be_private: settings.private_documents,
+                bytes: settings.bytes,
+                within: Duration::from_millis(settings.read_ms),
+                may_be_private: settings.private,
             };
             let read = upstream.document(document).await.map_err(|error| {
                 tracing::info!(url, %error, "the document of a client is not to be had");
@@ -182,7 +182,7 @@ impl Visit<'_> {
             })?;
             access.read_document(&url, &read)?;
         }
-        access.wanted(site, self.base, self.query)
+        access.wanted(self.base, self.query)
     }
 
     fn sign_in_page(&self, said: Option<&str>, username: &str, status: StatusCode) -> Response {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri};
 use serde_json::json;
 
 use crate::{
-    access::{Access, Site},
+    access::{Access, Resource, Site},
     admin::desk::{Failure, no_such_path},
     domain::TokenScopes,
 };
@@ -21,7 +21,7 @@ pub(in crate::admin) async fn resource(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let Some(base) = base(&site, &uri, &headers) else { return Err(no_such_path().await) };
-    describe_resource(&site, &base, "/mcp").await
+    describe_resource(&base, "/mcp").await
 }
 
 /// Who gives tokens for the endpoint at a path.
@@ -35,12 +35,12 @@ pub(in crate::admin) async fn resource_at(
     let rest = format!("/{path}");
     let Some(path) = Site::path_behind(&base, &rest) else { return Err(no_such_path().await) };
     let path = if path.is_empty() { "/mcp" } else { path };
-    describe_resource(&site, &base, path).await
+    describe_resource(&base, path).await
 }
 
 /// Every path that can be an endpoint is described, so that nobody learns which ones are.
-async fn describe_resource(site: &Site, base: &str, path: &str) -> Result<Response, Failure> {
-    let Some(resource) = site.resource(base, path) else { return Err(no_such_path().await) };
+async fn describe_resource(base: &str, path: &str) -> Result<Response, Failure> {
+    let Some(resource) = Resource::at(base, path) else { return Err(no_such_path().await) };
     let body = json!({
         "resource": resource.url,
         "authorization_servers": [base],
@@ -73,7 +73,7 @@ pub(in crate::admin) async fn server(
         "revocation_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-        "client_id_metadata_document_supported": settings.documents,
+        "client_id_metadata_document_supported": settings.documents.enabled,
     });
     if settings.registration {
         body["registration_endpoint"] = format!("{base}/oauth/register").into();

@@ -65,14 +65,11 @@ impl SignIn<'_> {
 impl Consent<'_> {
     pub(super) fn render(&self) -> Response {
         let Self { wanted, username, csrf } = self;
-        let scopes: String = wanted
-            .scopes
-            .iter()
-            .map(|scope| {
-                let (words, name) = (escaped(scope.words()), escaped(scope.as_str()));
-                format!("<li>{words} <code>{name}</code></li>")
-            })
-            .collect();
+        let mut scopes = String::new();
+        for scope in wanted.scopes.iter() {
+            let (words, name) = (escaped(scope.words()), escaped(scope.as_str()));
+            scopes.extend(["<li>", &*words, " <code>", &*name, "</code></li>"]);
+        }
         let doubt = if wanted.client.is_vouched {
             format!("It is described at <code>{}</code>.", escaped(&wanted.client.id))
         } else {

@@ -1,20 +1,20 @@
-//! Tokens for clients, as OAuth asks for them; and what people gave leave for.
+//! Tokens for clients, and their registration, as OAuth asks for them.
 
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     access::{
         Access, Site,
         oauth::{Error, Registration, TokenForm},
     },
-    admin::desk::{Failure, Visitor, done, many, no_such_path},
+    admin::desk::no_such_path,
     problem::{Classify, Kind, chain},
 };
 
@@ -104,41 +104,6 @@ pub(in crate::admin) async fn register(
         }
         Err(error) => told(&error),
     }
-}
-
-/// What the caller gave clients leave for.
-pub(in crate::admin) async fn list(
-    Visitor(caller): Visitor,
-    State(access): State<Access>,
-) -> Result<Response, Failure> {
-    let given = access.consents(&caller)?;
-    let views: Vec<Value> = given
-        .into_iter()
-        .map(|it| {
-            let scopes: Vec<&str> = it.consent.scopes.iter().map(|scope| scope.as_str()).collect();
-            json!({
-                "id": it.id.to_string(),
-                "client_id": it.consent.client,
-                "client_name": it.consent.name,
-                "redirect_uri": it.consent.redirect,
-                "resource": it.consent.resource,
-                "scopes": scopes,
-                "created_at": it.created_at.to_string(),
-                "last_renewed_at": it.used_at.to_string(),
-            })
-        })
-        .collect();
-    Ok(many(&views))
-}
-
-/// Takes back leave that the caller gave.
-pub(in crate::admin) async fn take_back(
-    Visitor(caller): Visitor,
-    State(access): State<Access>,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
-    access.take_back(&caller, &id).await?;
-    Ok(done("the client may do nothing for you any more"))
 }
 
 fn form(headers: &HeaderMap, body: &Bytes) -> Result<TokenForm, Error> {
