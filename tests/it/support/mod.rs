@@ -1,10 +1,14 @@
 //! What every test stands on: a real gateway, and servers that do what they are told.
 
+mod browser;
 mod fake_server;
 mod gateway;
 mod http;
 mod socket;
 
+pub(crate) use browser::{
+    App, Browser, CHALLENGE, REDIRECT, VERIFIER, access, field, form, opens, refresh,
+};
 pub(crate) use fake_server::{Act, FakeServer};
 pub(crate) use gateway::{Gateway, PASSWORD};
 pub(crate) use http::{Answer, Connection, find, request};
