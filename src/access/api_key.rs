@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     access::{Error, book::Book, mac::Mac},
     domain::{
-        ApiKey, KeyId, KeyText, KeyUse, Limits, OrganizationId, Permissions, Principal,
+        ApiKey, KeyId, KeyText, KeyType, KeyUse, Limits, OrganizationId, Permissions, Principal,
         PrincipalKind, Role, Timestamp, UserId,
     },
 };
@@ -70,6 +70,13 @@ impl KeyRing {
         Some(self.keys.load().get(&key)?.principal(key))
     }
 
+    /// Whoever would show a key, where it opens anything now, and who holds it.
+    pub(super) fn open(&self, key: KeyId, now: Timestamp) -> Option<(Principal, KeyType)> {
+        let keys = self.keys.load();
+        let held = keys.get(&key).filter(|held| held.opens(now))?;
+        Some((held.principal(key), held.key_type))
+    }
+
     /// Whether a key opens anything now.
     pub(super) fn opens(&self, key: &KeyId, now: Timestamp) -> bool {
         self.keys.load().get(key).is_some_and(|held| held.opens(now))
@@ -78,7 +85,15 @@ impl KeyRing {
     /// Whether whoever shows a key is now what they were.
     pub(super) fn is_still(&self, key: &KeyId, was: &Principal, now: Timestamp) -> bool {
         self.keys.load().get(key).is_some_and(|held| {
-            held.opens(now) && held.permissions == was.permissions && held.limits == was.limits
+            let may = held.permissions.and(was.within);
+            let reaches = match (&held.limits, &was.limits) {
+                // An app's token may see less than its key.
+                (held, was_limited) if was.within != Permissions::all() => held
+                    .as_ref()
+                    .is_none_or(|held| was_limited.as_ref().is_some_and(|was| held.include(was))),
+                (held, was) => held == was,
+            };
+            held.opens(now) && may == was.permissions && reaches
         })
     }
 
@@ -137,6 +152,7 @@ struct Held {
     permissions: Permissions,
     limits: Option<Arc<Limits>>,
     owner: Option<UserId>,
+    key_type: KeyType,
     used: Arc<Used>,
 }
 
@@ -166,6 +182,7 @@ impl Held {
             expires_at: key.expires_at,
             organization: key.organization,
             owner: key.owner,
+            key_type: key.key_type,
             limits: (!key.limits.is_none()).then(|| Arc::new(key.limits)),
             used,
         }

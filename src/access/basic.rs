@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     access::{Access, Credential, Error, book::Person, password, permit::Caller},
-    domain::{Secret, Timestamp, UserId},
+    domain::{KeyText, Secret, Timestamp, UserId},
 };
 
 /// How long a password that was right is remembered.
@@ -29,6 +29,11 @@ pub(crate) struct Basic {
 }
 
 impl Basic {
+    /// The name, and the password.
+    pub(crate) fn into_parts(self) -> (String, Secret) {
+        (self.name, self.password)
+    }
+
     /// Reads what follows the scheme.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = Zeroizing::new(STANDARD.decode(text).ok()?);
@@ -65,6 +70,10 @@ impl Access {
         from: Option<IpAddr>,
     ) -> Option<BoxFuture<'a, Result<(), Error>>> {
         let Credential::Basic(basic) = credential else { return None };
+        // An app's key is nobody's password. Where apps are given tokens it is looked at.
+        if KeyText::parse(basic.password.expose()).is_ok() {
+            return None;
+        }
         Some(Box::pin(self.remember(basic, from)))
     }
 

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     access::mac::Mac,
-    domain::{LoginId, Secret, SigningKey, Timestamp},
+    domain::{LoginId, NamespaceId, OrganizationId, Secret, SigningKey, Timestamp},
 };
 
 /// The longest token that is looked at, in bytes.
@@ -34,10 +34,11 @@ pub(super) struct Claims {
     pub(super) iss: String,
     /// Whom it is meant for: the same, or the endpoint that a client's token opens.
     pub(super) aud: String,
-    /// Whom it speaks for, as `user:{id}`.
+    /// Whom it speaks for, as `user:{id}` or `app:{id of its key}`.
     pub(super) sub: String,
-    /// The sign-in it belongs to.
-    pub(super) sid: LoginId,
+    /// The sign-in it belongs to; an app does not sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<LoginId>,
     /// Its own name.
     pub(super) jti: String,
     /// When it was written, in seconds since 1970.
@@ -49,17 +50,26 @@ pub(super) struct Claims {
     /// Which client has it; none where its person has it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client_id: Option<String>,
-    /// What it is good for in the hands of that client.
+    /// What it is good for in the hands of that client, or of an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<String>,
+    /// Where an app belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) org: Option<OrganizationId>,
+    /// The one namespace that it opens to an app, where it opens one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ns: Option<NamespaceId>,
 }
 
 impl Claims {
-    /// Whether it is meant for the house, or for one endpoint where a client has it.
+    /// Whether it is meant for the house, for one endpoint where a client has it, or for one
+    /// server where an app does. No two of these are like each other.
     fn is_meant_for(&self, house: &str) -> bool {
-        match (&self.client_id, &self.scope) {
-            (None, None) => self.aud == house,
-            (Some(_), Some(_)) => self.aud != house,
+        let is_ours = self.aud.strip_prefix(house);
+        match (&self.sid, &self.client_id, &self.scope, &self.org) {
+            (Some(_), None, None, None) => is_ours == Some("") && self.ns.is_none(),
+            (Some(_), Some(_), Some(_), None) => is_ours.is_none() && self.ns.is_none(),
+            (None, None, Some(_), Some(_)) => is_ours.is_some(),
             _ => false,
         }
     }
@@ -243,13 +253,15 @@ mod tests {
             iss: HOUSE.into(),
             aud: HOUSE.into(),
             sub: format!("user:{}", UserId::fixed(7)),
-            sid: LoginId::fixed(8),
+            sid: Some(LoginId::fixed(8)),
             jti: "j".into(),
             iat: 1_000_000,
             nbf: 1_000_000,
             exp: 1_000_600,
             client_id: None,
             scope: None,
+            org: None,
+            ns: None,
         }
     }
 
@@ -370,6 +382,24 @@ mod tests {
         assert!(said("https://gateway.test/mcp", true, true));
         assert!(!said(HOUSE, true, true) && !said("https://gateway.test/mcp", false, false));
         assert!(!said("https://gateway.test/mcp", true, false) && !said(HOUSE, false, true));
+    }
+
+    #[test]
+    fn an_apps_token_belongs_to_no_sign_in_and_a_persons_always_does() {
+        let (_, key) = key();
+        let keys = [key];
+        let (sid, org) = (Some(LoginId::fixed(8)), Some(OrganizationId::fixed(1)));
+        let holds = |aud: &str, sid, scope: Option<&str>, org| {
+            let scope = scope.map(str::to_owned);
+            let claims = Claims { aud: aud.into(), sid, scope, org, ..claims() };
+            told(&keys, &keys[0].sign(&claims)).is_ok()
+        };
+
+        assert!(holds(HOUSE, None, Some("tools:call"), org));
+        assert!(holds("urn:tollhouse:1/servers/x", None, Some("tools:call"), org));
+        assert!(!holds("https://gateway.test/mcp", None, Some("tools:call"), org));
+        assert!(!holds(HOUSE, sid, Some("tools:call"), org) && !holds(HOUSE, sid, None, org));
+        assert!(!holds(HOUSE, None, None, org) && !holds(HOUSE, None, Some("tools:call"), None));
     }
 
     #[test]

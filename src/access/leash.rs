@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, Credential},
+    access::{Access, Credential, tokens::Whose},
     domain::{KeyId, KeyText, LoginId, Timestamp, UserId},
 };
 
@@ -25,7 +25,8 @@ pub(crate) enum Reach {
 /// What something stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Ground {
-    Key(KeyId),
+    /// A key, and the end of the token it was exchanged for.
+    Key(KeyId, Option<Timestamp>),
     /// A sign-in, and the end of its token.
     Login(LoginId, Option<Timestamp>),
     /// A person and the mark of their password.
@@ -112,12 +113,15 @@ impl Access {
             Credential::Key(text) => {
                 let id = KeyText::parse(text.expose()).ok().map(|text| text.id);
                 let is_it = self.0.ring.find(text.expose(), now).is_ok();
-                Some(id.filter(|_| is_it).map_or(Ground::Nothing, Ground::Key))
+                Some(id.filter(|_| is_it).map_or(Ground::Nothing, |id| Ground::Key(id, None)))
             }
             Credential::Token(token) => Some(match self.0.tokens.read(token.text.expose(), now) {
                 Ok(shown) => {
                     let ends_at = (reach == Reach::Credential).then_some(shown.ends_at);
-                    Ground::Login(shown.login, ends_at)
+                    match shown.whose {
+                        Whose::Person { login, .. } => Ground::Login(login, ends_at),
+                        Whose::App(app) => Ground::Key(app.key, ends_at),
+                    }
                 }
                 Err(_) => Ground::Nothing,
             }),
@@ -135,7 +139,9 @@ impl Access {
     fn stands(&self, ground: &Ground) -> bool {
         let now = self.0.clock.now();
         match ground {
-            Ground::Key(id) => self.0.ring.opens(id, now),
+            Ground::Key(id, ends_at) => {
+                ends_at.is_none_or(|end| end > now) && self.0.ring.opens(id, now)
+            }
             Ground::Login(login, ends_at) => {
                 ends_at.is_none_or(|end| end > now) && self.standing(login).is_ok()
             }

@@ -4,6 +4,7 @@
 //! other way in: only this room can make either.
 
 mod api_key;
+mod app;
 mod basic;
 mod book;
 mod changes;
@@ -60,6 +61,7 @@ use crate::{
     store::{self, Store},
 };
 
+pub(crate) use app::{Asked, Refusal as AppRefusal};
 pub(crate) use credential::{Credential, bearer};
 pub(crate) use error::Error;
 pub(crate) use keys::{KeyChange, NewKey, ShownKey};

@@ -34,6 +34,11 @@ impl Caller {
         })
     }
 
+    /// An app, as far as its token goes.
+    pub(super) const fn app(principal: Principal) -> Self {
+        Self(principal)
+    }
+
     /// The same person, as far as a client may go for them.
     pub(super) fn within(self, within: Permissions) -> Self {
         Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 })

@@ -313,7 +313,8 @@ impl Access {
     pub(super) fn login_of(&self, credential: &Credential) -> Result<LoginId, Error> {
         match credential {
             Credential::Token(token) => {
-                Ok(self.0.tokens.read(token.text.expose(), self.0.clock.now())?.login)
+                let shown = self.0.tokens.read(token.text.expose(), self.0.clock.now())?;
+                shown.login().ok_or(Error::NotSignedIn)
             }
             Credential::Page(page) => Ok(self.page(page)?.0),
             _ => Err(Error::NotSignedIn),

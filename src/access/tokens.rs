@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::{
         Access, Error,
+        app::App,
         changes::Changes,
         credential::Token,
         jwt::{self, Claims, Key, Refusal},
@@ -33,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) minutes: u32,
     /// Days after which another key signs them.
     pub(crate) rotation_days: u32,
+    /// Seconds for which the token of an app is good where it asks for no time.
+    pub(crate) app_seconds: u32,
+    /// The most seconds it can ask for.
+    pub(crate) max_app_seconds: u32,
     /// A key of at least 32 characters, for tokens that others who have it can check: they are
     /// signed with HS256 then. Without it the gateway makes Ed25519 keys of its own.
     #[serde(serialize_with = "openly")]
@@ -46,7 +51,13 @@ fn openly<S: serde::Serializer>(secret: &Option<Secret>, serializer: S) -> Resul
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { minutes: 10, rotation_days: 30, secret_key: None }
+        Self {
+            minutes: 10,
+            rotation_days: 30,
+            app_seconds: 300,
+            max_app_seconds: 3_600,
+            secret_key: None,
+        }
     }
 }
 
@@ -58,7 +69,8 @@ impl Settings {
 
     /// How long a key that signs no more still verifies: until all it signed is over.
     fn overlap(&self) -> Duration {
-        self.life() + Duration::from_secs(2 * jwt::LEEWAY.unsigned_abs())
+        self.life().max(Duration::from_secs(self.max_app_seconds.into()))
+            + Duration::from_secs(2 * jwt::LEEWAY.unsigned_abs())
     }
 }
 
@@ -82,11 +94,29 @@ struct Ring {
 
 /// Whose a token is, for how long.
 pub(super) struct Shown {
-    pub(super) user: UserId,
-    pub(super) login: LoginId,
+    pub(super) whose: Whose,
     pub(super) ends_at: Timestamp,
-    /// The client that has it, and the endpoint it opens; none where its person has it.
-    pub(super) client: Option<(String, String)>,
+}
+
+/// Whose a token is.
+pub(super) enum Whose {
+    Person {
+        user: UserId,
+        login: LoginId,
+        /// The client that has it, and the endpoint it opens; none where its person has it.
+        client: Option<(String, String)>,
+    },
+    App(App),
+}
+
+impl Shown {
+    /// The sign-in it belongs to; none where an app has it.
+    pub(super) const fn login(&self) -> Option<LoginId> {
+        match &self.whose {
+            Whose::Person { login, .. } => Some(*login),
+            Whose::App(_) => None,
+        }
+    }
 }
 
 impl Tokens {
@@ -125,10 +155,15 @@ impl Tokens {
             Refusal::Invalid => Error::InvalidToken,
             Refusal::Over => Error::TokenOver,
         })?;
+        let ends_at = jwt::ends(&claims);
+        let Some(login) = claims.sid else {
+            let app = App::of(&claims, &self.house).ok_or(Error::InvalidToken)?;
+            return Ok(Shown { whose: Whose::App(app), ends_at });
+        };
         let user = claims.sub.strip_prefix("user:").and_then(|id| id.parse().ok());
         let user = user.ok_or(Error::InvalidToken)?;
         let client = claims.client_id.clone().map(|client| (client, claims.aud.clone()));
-        Ok(Shown { user, login: claims.sid, ends_at: jwt::ends(&claims), client })
+        Ok(Shown { whose: Whose::Person { user, login, client }, ends_at })
     }
 
     fn claims(&self, text: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
@@ -156,22 +191,44 @@ impl Tokens {
         (login, consent): (LoginId, Option<&Consent>),
         now: Timestamp,
     ) -> Option<Secret> {
-        let ring = self.ring.load();
-        let key = ring.keys.first()?;
-        let iat = now.as_ms().div_euclid(1_000);
         let claims = Claims {
-            iss: self.house.clone(),
             aud: consent.map_or(&self.house, |it| &it.resource).clone(),
-            sub: format!("user:{user}"),
-            sid: login,
+            sid: Some(login),
+            client_id: consent.map(|it| it.client.clone()),
+            scope: consent.map(|it| it.scopes.to_string()),
+            ..self.claims_of(format!("user:{user}"), self.settings.life(), now)
+        };
+        self.write(&claims)
+    }
+
+    /// A token that says what an app may, for so long.
+    pub(super) fn sign_app(&self, app: &App, life: Duration, now: Timestamp) -> Option<Secret> {
+        let sub = format!("app:{}", app.key);
+        self.write(&app.over(&self.house, self.claims_of(sub, life, now)))
+    }
+
+    /// What every token says, meant for the house.
+    fn claims_of(&self, sub: String, life: Duration, now: Timestamp) -> Claims {
+        let iat = now.as_ms().div_euclid(1_000);
+        Claims {
+            iss: self.house.clone(),
+            aud: self.house.clone(),
+            sub,
+            sid: None,
             jti: jwt::random_text().to_string(),
             iat,
             nbf: iat,
-            exp: iat + i64::from(self.settings.minutes) * 60,
-            client_id: consent.map(|it| it.client.clone()),
-            scope: consent.map(|it| it.scopes.to_string()),
-        };
-        Some(Secret::new(key.sign(&claims)))
+            exp: iat.saturating_add_unsigned(life.as_secs()),
+            client_id: None,
+            scope: None,
+            org: None,
+            ns: None,
+        }
+    }
+
+    fn write(&self, claims: &Claims) -> Option<Secret> {
+        let ring = self.ring.load();
+        Some(Secret::new(ring.keys.first()?.sign(claims)))
     }
 
     /// Whether there is a key to sign with, and it is not due to be replaced.
@@ -186,12 +243,16 @@ impl Access {
     /// Who shows a token. That of a client opens the endpoint it was made for, and nothing else.
     pub(super) fn token_caller(&self, token: &Token) -> Result<Caller, Error> {
         let shown = self.0.tokens.read(token.text.expose(), self.0.clock.now())?;
-        let standing = self.standing(&shown.login)?;
-        if standing.user != shown.user {
+        let (user, login, client) = match shown.whose {
+            Whose::Person { user, login, client } => (user, login, client),
+            Whose::App(app) => return self.app_caller(&app),
+        };
+        let standing = self.standing(&login)?;
+        if standing.user != user {
             return Err(Error::InvalidToken);
         }
-        let caller = Caller::person(shown.user, &*self.welcome(&shown.user)?);
-        match (standing.consent.as_deref(), &shown.client) {
+        let caller = Caller::person(user, &*self.welcome(&user)?);
+        match (standing.consent.as_deref(), &client) {
             (None, None) => Ok(caller),
             (Some(consent), Some((client, resource)))
                 if consent.client == *client
@@ -207,14 +268,20 @@ impl Access {
     /// An access token for a sign-in, and the seconds for which it is good.
     pub(super) async fn issue(&self, user: UserId, login: LoginId) -> Result<(Secret, u64), Error> {
         let now = self.0.clock.now();
-        if !self.0.tokens.is_fresh(now) {
-            let age = DAY * self.0.settings.tokens.rotation_days;
-            self.rotate(&Actor::system("signing keys"), Some(age)).await?;
-        }
+        self.have_signing_key().await?;
         let standing = self.0.logins.login(&login).ok_or(Error::InvalidToken)?;
         let whose = (login, standing.consent.as_deref());
         let token = self.0.tokens.sign(user, whose, now).ok_or(Error::NoSigningKey)?;
         Ok((token, self.0.settings.tokens.life().as_secs()))
+    }
+
+    /// Sees to it that there is a key to sign with, and that it is not too old.
+    pub(super) async fn have_signing_key(&self) -> Result<(), Error> {
+        if self.0.tokens.is_fresh(self.0.clock.now()) {
+            return Ok(());
+        }
+        let age = DAY * self.0.settings.tokens.rotation_days;
+        self.rotate(&Actor::system("signing keys"), Some(age)).await
     }
 
     /// Puts another key in place of the one that signs.

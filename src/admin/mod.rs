@@ -1,5 +1,6 @@
 //! The office: REST for people and their tools. Every route, on one screen.
 
+mod app_token;
 mod auth;
 mod bridge;
 mod desk;
@@ -160,6 +161,8 @@ fn signing_in() -> Vec<Route> {
         post("/auth/totp", Known, auth::enrol),
         delete("/auth/totp", Known, auth::drop_second_factor),
         post("/auth/totp/confirm", Known, auth::confirm),
+        // What they bring is looked at.
+        post("/auth/a2a/token", Nothing, app_token::exchange),
         post("/api/admin/signing-keys/rotate", May(Permission::SystemManage), keys::rotate),
     ];
     for [login, refresh, logout, profile, password] in [

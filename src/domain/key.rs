@@ -174,6 +174,12 @@ impl ApiKey {
         Permission::SessionsWrite,
     ];
 
+    /// All that may be done within limits.
+    #[must_use]
+    pub fn within_limits() -> Permissions {
+        Self::WITHIN_LIMITS.into_iter().collect()
+    }
+
     /// All that it may do by itself, whoever owns it.
     #[must_use]
     pub fn permissions(&self) -> Permissions {
@@ -186,11 +192,7 @@ impl ApiKey {
         let wanted = if self.grants.is_empty() { all } else { named() };
         let ceiling =
             if self.is_superuser { Permissions::all() } else { Role::Admin.permissions() };
-        let within = if self.limits.is_none() {
-            Permissions::all()
-        } else {
-            Self::WITHIN_LIMITS.into_iter().collect()
-        };
+        let within = if self.limits.is_none() { Permissions::all() } else { Self::within_limits() };
         wanted.and(ceiling).and(within)
     }
 

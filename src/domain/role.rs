@@ -279,6 +279,12 @@ impl Permissions {
         Self(self.0 & other.0)
     }
 
+    /// What either has.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether all of the others are among them.
     #[must_use]
     pub const fn include(self, others: Self) -> bool {

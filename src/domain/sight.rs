@@ -25,6 +25,29 @@ impl Limits {
         self.namespaces.is_empty() && self.servers.is_empty()
     }
 
+    /// The same, with only this namespace and this server left; none where they lie beyond.
+    #[must_use]
+    pub fn narrowed(
+        &self,
+        namespace: Option<NamespaceId>,
+        server: Option<ServerId>,
+    ) -> Option<Self> {
+        let is_beyond = namespace.is_some_and(|namespace| !self.has(namespace))
+            || server.is_some_and(|it| !self.servers.is_empty() && !self.servers.contains(&it));
+        let namespaces = namespace.map_or_else(|| self.namespaces.clone(), |one| vec![one]);
+        let servers = server.map_or_else(|| self.servers.clone(), |one| vec![one]);
+        (!is_beyond).then_some(Self { namespaces, servers })
+    }
+
+    /// Whether nothing lies within the others that does not lie within these.
+    #[must_use]
+    pub fn include(&self, others: &Self) -> bool {
+        fn is_within<T: PartialEq>(all: &[T], some: &[T]) -> bool {
+            all.is_empty() || (!some.is_empty() && some.iter().all(|one| all.contains(one)))
+        }
+        is_within(&self.namespaces, &others.namespaces) && is_within(&self.servers, &others.servers)
+    }
+
     fn has(&self, namespace: NamespaceId) -> bool {
         self.namespaces.is_empty() || self.namespaces.contains(&namespace)
     }

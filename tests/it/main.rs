@@ -7,6 +7,7 @@ mod support;
 mod access;
 mod admin;
 mod app;
+mod app_token;
 mod catalog;
 mod channel;
 mod cli;

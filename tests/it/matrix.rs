@@ -139,6 +139,10 @@ fn samples() -> Vec<Sample> {
     all.extend(ASKED);
     all.extend(SIGNING_IN);
     all.extend(CLIENTS);
+    // What it shows stands in its body as well as at the door.
+    let body = Some(r#"{"grant_type":"password"}"#);
+    let (route, path) = (("POST", "/auth/a2a/token"), "/auth/a2a/token");
+    all.push(Sample { route, path, body, status: 400 });
     all.extend(things("/auth/users", "/auth/users/{user}", NOBODY));
     all.extend(things("/api/admin/users", "/api/admin/users/{user}", "/api/admin/users/nobody"));
     all.extend(things(

@@ -127,9 +127,9 @@ impl Access {
     pub(crate) async fn revoke_token(&self, form: &TokenForm) -> Result<(), Error> {
         let client = form.client()?;
         let text = form.secret("token", "token is missing")?;
-        let login = self.genuine(&text).or_else(|| {
-            self.0.tokens.read(text.expose(), self.0.clock.now()).ok().map(|shown| shown.login)
-        });
+        let login = self
+            .genuine(&text)
+            .or_else(|| self.0.tokens.read(text.expose(), self.0.clock.now()).ok()?.login());
         let standing = login.and_then(|login| Some((login, self.0.logins.login(&login)?)));
         let Some((login, standing)) = standing else { return Ok(()) };
         if standing.consent.as_ref().is_some_and(|consent| consent.client == client) {
