@@ -124,7 +124,7 @@ impl Default for Settings {
             max_users: 10_000,
             max_organizations: 1_000,
             note_use_seconds: 10,
-            hashes_at_once: 2,
+            hashes_at_once: 1,
             hashes_waiting: 32,
             basic: false,
             sign_in: sign_in::Settings::default(),
