@@ -27,6 +27,7 @@ use crate::{
     registry::Registry,
     store::Store,
     traffic::Traffic,
+    trust::Trust,
     upstream::Upstream,
 };
 
@@ -270,8 +271,10 @@ impl Building {
         let registry =
             Registry::new(settings.registry.clone(), &store, &upstream, &metrics, clock.clone())?;
         let traffic = Traffic::new(settings.traffic.clone());
+        let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
+        let known = (&registry, &trust);
         let catalog =
-            Catalog::new(settings.catalog.clone(), &registry, &upstream, &metrics, clock.clone());
+            Catalog::new(settings.catalog.clone(), known, &upstream, &metrics, clock.clone());
         let pipeline = Pipeline::new(
             settings.pipeline.clone(),
             Rooms {
@@ -289,6 +292,7 @@ impl Building {
             access,
             site: site.clone(),
             registry,
+            trust,
             catalog: catalog.clone(),
             traffic,
             upstream: upstream.clone(),
@@ -347,6 +351,8 @@ impl Running {
         tasks.spawn(async move { noting.0.note_uses(noting.1).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
+        let (trust, stop) = (rooms.office.trust.clone(), stop_tasks.clone());
+        tasks.spawn(async move { trust.run(stop).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { upstream.run(stop).await });
         let stop = stop_tasks.clone();

@@ -24,6 +24,7 @@ mod access;
 mod upstream;
 
 mod registry;
+mod trust;
 
 mod traffic;
 

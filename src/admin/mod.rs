@@ -3,6 +3,7 @@
 mod app_token;
 mod auth;
 mod bridge;
+mod changes;
 mod desk;
 mod health;
 mod keys;
@@ -49,6 +50,7 @@ use crate::{
     registry::Registry,
     store::Store,
     traffic::Traffic,
+    trust::Trust,
     upstream::Upstream,
 };
 
@@ -61,6 +63,7 @@ pub(crate) struct Office {
     pub(crate) access: Access,
     pub(crate) site: Site,
     pub(crate) registry: Registry,
+    pub(crate) trust: Trust,
     pub(crate) catalog: Catalog,
     pub(crate) traffic: Traffic,
     pub(crate) upstream: Upstream,
@@ -138,7 +141,12 @@ fn routes() -> Vec<Route> {
         get("/gateway/servers", May(P::ServersRead), servers::list),
         post("/gateway/servers", May(P::ServersWrite), servers::register),
         get("/gateway/servers/{name}", May(P::ServersRead), servers::show),
+        patch("/gateway/servers/{name}", May(P::ServersWrite), servers::change),
         delete("/gateway/servers/{name}", May(P::ServersWrite), servers::retire),
+        get("/gateway/servers/{name}/changes", May(P::ServersWrite), changes::list),
+        post("/gateway/servers/{name}/changes/approve", May(P::ServersWrite), changes::approve),
+        post("/gateway/servers/{name}/changes/reject", May(P::ServersWrite), changes::reject),
+        get("/api/admin/lock", May(P::ServersWrite), changes::lock),
         get("/mcp/{server}/health", May(P::ServersRead), servers::health),
         get("/api/admin/sessions", May(P::SessionsRead), sessions::list),
         // One's own session needs no permission.

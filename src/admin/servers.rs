@@ -16,7 +16,7 @@ use crate::{
     },
     catalog::Catalog,
     domain::{Endpoint, Health, Instance, Permission, Server},
-    registry::{self, Form, Registry},
+    registry::{self, Form, Registry, ServerChange},
 };
 
 /// Lists servers.
@@ -72,6 +72,19 @@ pub(super) async fn register(
         made["last_error"] = reason.into();
     }
     Ok(created(made))
+}
+
+/// Changes a server.
+pub(super) async fn change(
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
+    Path(name): Path<String>,
+    Checked(wanted): Checked<ServerChange>,
+) -> Result<Response, Failure> {
+    let changed = office.registry.change_server(&caller, &name, wanted).await;
+    let server = changed.map_err(Failure::unprocessable)?;
+    office.catalog.reconsider(&server);
+    Ok(one(shown(&office, &server, View::of(&caller))))
 }
 
 /// Retires a server.
@@ -182,6 +195,9 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
             show_endpoint(&mut shown, &instance.endpoint);
         }
     }
+    if view == View::Inside {
+        show_trust(&mut shown, office, server);
+    }
     show_offered(&mut shown, &office.catalog, server);
     shown
 }
@@ -210,6 +226,15 @@ fn show_endpoint(shown: &mut Value, endpoint: &Endpoint) {
             shown["cwd"] = cwd.as_ref().map(|cwd| cwd.display().to_string()).into();
         }
     }
+}
+
+/// What becomes of its changes, how many wait, and what it hid.
+fn show_trust(shown: &mut Value, office: &Office, server: &Server) {
+    let (warnings, held) = office.catalog.vetted(server);
+    shown["on_change"] = json!(office.trust.on_change(server));
+    shown["held"] = held.into();
+    shown["changes_pending"] = office.trust.pending(&server.id).into();
+    shown["warnings"] = warnings.into();
 }
 
 fn show_offered(shown: &mut Value, catalog: &Catalog, server: &Server) {

@@ -10,6 +10,7 @@ use crate::{
     catalog::{
         Catalog,
         shelf::{Entry, Offer, Unfit},
+        vet::{Vetted, Vetting},
     },
     domain::{Instance, ItemKind, Server},
     upstream::{self, Ask, Party},
@@ -40,7 +41,7 @@ impl Catalog {
         deadline: Instant,
     ) -> Result<Offer, upstream::Error> {
         if askable == Askable::NOTHING {
-            return self.fetch_as(None, server, deadline).await;
+            return self.fetch_as(None, server, (askable, deadline)).await;
         }
         let owner: Arc<str> = format!("{LISTING}{}/{}", server.id, askable.to_json()).into();
         let party = Party {
@@ -51,7 +52,7 @@ impl Catalog {
             era: Era::Legacy,
             is_many: false,
         };
-        let offer = self.fetch_as(Some(&party), server, deadline).await;
+        let offer = self.fetch_as(Some(&party), server, (askable, deadline)).await;
         self.0.upstream.leave(&owner);
         offer
     }
@@ -60,14 +61,14 @@ impl Catalog {
         &self,
         party: Option<&Party>,
         server: Arc<Server>,
-        deadline: Instant,
+        (askable, deadline): (Askable, Instant),
     ) -> Result<Offer, upstream::Error> {
         let instance = &server.instances[0];
         let peer = self.0.upstream.describe(instance, deadline).await?;
         let mut items: [Vec<Entry>; 4] = Default::default();
         let mut notes = Vec::new();
         let mut refused = HashSet::new();
-        let mut room = self.0.settings.bytes_per_server;
+        let mut room = (self.0.settings.bytes_per_server, Vetting::default());
         for kind in ItemKind::ALL {
             let has = match kind {
                 ItemKind::Tool => peer.capabilities.tools,
@@ -85,7 +86,10 @@ impl Catalog {
             tracing::warn!(server = %server.name, note, "part of what {} offers is left out", server.name);
         }
         let note = (!notes.is_empty()).then(|| notes.join("; "));
-        Ok(Offer { server, peer: Some(peer), items, note, refused })
+        let (server, vetted) = (server.clone(), Vetted::default());
+        let mut offer = Offer { server, peer: Some(peer), items, note, refused, vetted };
+        self.vet(&mut offer, askable, room.1);
+        Ok(offer)
     }
 
     async fn fetch_kind(
@@ -93,7 +97,7 @@ impl Catalog {
         (instance, party): (&Instance, Option<&Party>),
         kind: ItemKind,
         deadline: Instant,
-        room: &mut usize,
+        room: &mut (usize, Vetting),
     ) -> Result<Taken, upstream::Error> {
         let mut taking = Taking::new(self, kind, room);
         let mut cursor: Option<String> = None;
@@ -178,6 +182,7 @@ struct Taking<'a> {
     kind: ItemKind,
     /// Bytes that may still be taken.
     room: &'a mut usize,
+    vetting: &'a mut Vetting,
     entries: Vec<Entry>,
     names: HashSet<Box<str>>,
     cursors: HashSet<String>,
@@ -186,11 +191,16 @@ struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    fn new(catalog: &'a Catalog, kind: ItemKind, room: &'a mut usize) -> Self {
+    fn new(
+        catalog: &'a Catalog,
+        kind: ItemKind,
+        (room, vetting): &'a mut (usize, Vetting),
+    ) -> Self {
         Self {
             catalog,
             kind,
             room,
+            vetting,
             entries: Vec::new(),
             names: HashSet::new(),
             cursors: HashSet::new(),
@@ -213,7 +223,8 @@ impl<'a> Taking<'a> {
                 return None;
             }
             let bytes = raw.get().len();
-            match Entry::read(self.kind, raw, settings.item_bytes) {
+            let manner = (settings.item_bytes, self.catalog.0.trust.hidden());
+            match self.vetting.read(self.kind, raw, manner) {
                 Ok(_) if bytes > *self.room => {
                     self.note = Some("it offers more than catalog.bytes_per_server".to_owned());
                     return None;

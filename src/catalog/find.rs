@@ -203,8 +203,12 @@ impl Catalog {
                 .lock()
                 .get(&Place::shared(server.id))
                 .and_then(Shelf::offer)
-                .is_some_and(|offer| kind == ItemKind::Tool && offer.refused.contains(name));
-            (!is_refused).then(|| (server, Item::named(kind, name)))
+                .is_some_and(|offer| {
+                    let is_invalid = kind == ItemKind::Tool && offer.refused.contains(name);
+                    is_invalid || offer.vetted.refuses(kind, name)
+                });
+            (!is_refused && self.may_ask(&server, kind, name))
+                .then(|| (server, Item::named(kind, name)))
         };
         if let Scope::Server(_) = view.scope {
             let server = directory.in_scope(&view.sight, &view.scope)?.into_iter().next()?;

@@ -48,9 +48,9 @@ pub(crate) struct Discovered {
 
 /// Lists that are waited for, and until when.
 #[derive(Default)]
-struct Awaited {
-    places: Vec<Place>,
-    wait: Duration,
+pub(super) struct Awaited {
+    pub(super) places: Vec<Place>,
+    pub(super) wait: Duration,
 }
 
 /// What is to be asked for before a list goes out.
@@ -132,7 +132,9 @@ impl Catalog {
         let may = |has: fn(&Peer) -> bool| is_one_silent || peers().any(has);
         let own = merged.offers.iter().any(|offer| offer.peer.is_none());
         let instructions = match view.scope {
-            Scope::Server(_) => peers().find_map(|peer| peer.instructions.clone()),
+            Scope::Server(_) => {
+                merged.offers.iter().find_map(|offer| offer.vetted.instructions.clone())
+            }
             _ => None,
         };
         let mut extensions = Map::new();
@@ -354,7 +356,7 @@ impl Catalog {
     }
 
     /// Asks for servers and waits until each has answered, or failed, or the time is over.
-    async fn wait_for(&self, awaited: Awaited) {
+    pub(super) async fn wait_for(&self, awaited: Awaited) {
         let mut version = self.0.version.subscribe();
         let since = self.0.clock.tick();
         let is_settled = |shelf: Option<&Shelf>| match shelf.map(|shelf| &shelf.state) {

@@ -6,6 +6,7 @@
 mod fetch;
 mod find;
 mod list;
+mod lock;
 mod merge;
 mod names;
 mod owned;
@@ -13,6 +14,7 @@ mod param_header;
 mod refresh;
 mod shelf;
 mod template;
+mod vet;
 mod view;
 
 use std::{
@@ -34,10 +36,12 @@ use crate::{
     observe::Metrics,
     problem::{Classify, Kind},
     registry::Registry,
+    trust::Trust,
     upstream::Upstream,
 };
 
 pub(crate) use find::sought;
+pub(crate) use lock::Locked;
 pub(crate) use param_header::Argument;
 pub(crate) use shelf::Offered;
 pub(crate) use view::View;
@@ -105,6 +109,7 @@ pub(crate) struct Catalog(Arc<Inner>);
 struct Inner {
     settings: Settings,
     registry: Registry,
+    trust: Trust,
     upstream: Upstream,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -120,7 +125,7 @@ impl Catalog {
     /// An empty catalog. [`Catalog::run`] fills it.
     pub(crate) fn new(
         settings: Settings,
-        registry: &Registry,
+        (registry, trust): (&Registry, &Trust),
         upstream: &Upstream,
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
@@ -128,6 +133,7 @@ impl Catalog {
         Self(Arc::new(Inner {
             settings,
             registry: registry.clone(),
+            trust: trust.clone(),
             upstream: upstream.clone(),
             metrics: metrics.clone(),
             clock,

@@ -15,6 +15,7 @@ use crate::{
         Catalog,
         find::shows,
         shelf::{Entry, Offer, Place},
+        vet::Vetted,
     },
     domain::{Health, Item, ItemKind, NamespaceId, Server, ServerId, Sight, State, Timestamp},
     registry::Directory,
@@ -47,6 +48,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),
+        on_change: None,
     };
     let items = [TOOLS.iter().map(entry).collect(), Vec::new(), Vec::new(), Vec::new()];
     Arc::new(Offer {
@@ -55,6 +57,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         items,
         note: None,
         refused: HashSet::new(),
+        vetted: Vetted::default(),
     })
 });
 

@@ -74,6 +74,11 @@ impl Catalog {
         self.suspect_where(|place| place.server == *server && !place.is_shared());
     }
 
+    /// The same of what it shows to anybody.
+    pub(super) fn suspect_all(&self, server: &ServerId) {
+        self.suspect_where(|place| place.server == *server);
+    }
+
     fn suspect_where(&self, is_meant: impl Fn(&Place) -> bool) {
         let mut shelves = self.0.shelves.lock();
         let mut wanted = Vec::new();
@@ -102,6 +107,7 @@ impl Catalog {
             });
         }
         drop(shelves);
+        self.0.trust.retain(|known| directory.all().any(|server| server.id == *known));
         self.bump();
         let awake = |server: &Arc<Server>| !self.0.upstream.is_asleep(&server.instances[0]);
         self.want(new.iter().filter(|server| awake(server)).map(|it| Place::shared(it.id)));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::{
-    catalog::param_header,
+    catalog::{param_header, vet::Vetted},
     domain::{Annotations, ItemKind, ParamHeader, Server, ServerId, TaskSupport, is_hidden},
     upstream::Peer,
     wire::{Askable, Era, Span, result, splice},
@@ -103,6 +103,8 @@ pub(super) struct Offer {
     pub(super) note: Option<String>,
     /// Tools that nobody may call through this gateway, because their definitions are invalid.
     pub(super) refused: HashSet<Box<str>>,
+    /// What was found out about it.
+    pub(super) vetted: Vetted,
 }
 
 /// How much a server offers, for people.
@@ -174,6 +176,10 @@ pub(super) enum Unfit {
     Twice,
     #[error("its name is empty, too long or holds control characters")]
     Name,
+    #[error("it hides something that nobody sees")]
+    Hidden,
+    #[error("it holds what cannot be read")]
+    Unreadable,
     #[error("an x-mcp-header of it is invalid: {0}")]
     ParamHeader(&'static str),
 }
@@ -326,6 +332,7 @@ pub(super) mod tests_support {
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),
+            on_change: None,
         })
     }
 
@@ -355,6 +362,7 @@ pub(super) mod tests_support {
             ],
             note: None,
             refused: HashSet::new(),
+            vetted: Vetted::default(),
         }
     }
 }

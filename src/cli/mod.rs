@@ -8,6 +8,7 @@ mod doctor;
 mod failure;
 mod holder;
 mod keys;
+mod lock;
 mod login;
 mod logins;
 mod namespaces;
@@ -23,6 +24,7 @@ mod status;
 mod stdio;
 mod table;
 mod tools;
+mod trust;
 mod users;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -159,6 +161,12 @@ enum Verb {
         after_help = "Example:\n  tollhouse policy create no-writes.yaml"
     )]
     Policy(policies::Policies),
+    /// Changes of what servers say: list, show, approve, reject
+    #[command(subcommand, after_help = "Example:\n  tollhouse trust list")]
+    Trust(trust::Trust),
+    /// Write down which definitions servers offer, or verify it
+    #[command(after_help = "Example:\n  tollhouse lock && tollhouse lock verify")]
+    Lock(lock::Lock),
     /// Look at everything that is commonly wrong
     Doctor(doctor::Doctor),
     /// Settings: show, validate
@@ -223,6 +231,8 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Policy(policies) => policies::run(context, policies).await?,
+        Verb::Trust(trust) => trust::run(context, trust).await?,
+        Verb::Lock(lock) => return lock::run(context, lock).await,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,

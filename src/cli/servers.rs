@@ -67,6 +67,9 @@ pub(super) struct Register {
     /// How long one of its calls may take, in seconds
     #[arg(long = "timeout", value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
+    /// What becomes of a definition that is not as at first sight
+    #[arg(long, value_parser = ["accept", "review"])]
+    on_change: Option<String>,
     /// Do not wait until it was asked what it offers
     #[arg(long)]
     no_wait: bool,
@@ -95,6 +98,15 @@ pub(super) enum Servers {
     /// List the servers
     #[command(alias = "ls", after_help = "Example:\n  tollhouse server list -o json")]
     List,
+    /// Change a server
+    #[command(after_help = "Example:\n  tollhouse server update time --on-change review")]
+    Update {
+        /// Name or id
+        server: String,
+        /// What becomes of a definition that is not as it was
+        #[arg(long, value_parser = ["accept", "review"])]
+        on_change: String,
+    },
 }
 
 pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failure> {
@@ -102,6 +114,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
         Servers::Add(register) => add(context, *register).await,
         Servers::Remove(deregister) => remove(context, deregister).await,
         Servers::List => list(context).await,
+        Servers::Update { server, on_change } => update(context, &server, &on_change).await,
     }
 }
 
@@ -115,6 +128,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         namespace: register.namespace,
         description: register.description,
         timeout_seconds: register.timeout_seconds,
+        on_change: register.on_change,
     };
     reach(context, Folder::MustBeThere, async |client| {
         let server = if register.no_wait {
@@ -187,6 +201,15 @@ async fn remove(context: &Context, deregister: Deregister) -> Result<(), Failure
     .await?;
     let note = format!("removed {}", deregister.server);
     context.out.done("removed", deregister.server, &note)
+}
+
+async fn update(context: &Context, server: &str, on_change: &str) -> Result<(), Failure> {
+    let changed = reach(context, Folder::MustBeThere, async |client| {
+        let changed = client.server_on_change(server, on_change).await;
+        changed.map_err(Failure::unless_there("'tollhouse list' shows which servers there are"))
+    });
+    let server = changed.await?;
+    context.out.one(&server, &server.name)
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {

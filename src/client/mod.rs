@@ -9,6 +9,7 @@ mod manage;
 mod people;
 mod policies;
 mod sign_in;
+mod trust;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -34,6 +35,7 @@ pub use self::{
     },
     policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView},
     sign_in::{ProfileView, SignInForm, Tokens},
+    trust::{ChangeView, Decision, FieldView, Lock, LockedServer, Locking},
 };
 
 /// How long making a connection may take.

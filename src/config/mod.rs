@@ -23,7 +23,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::ledger::Ledger;
-use crate::{access, admin, catalog, edge, observe, pipeline, registry, store, traffic, upstream};
+use crate::{
+    access, admin, catalog, edge, observe, pipeline, registry, store, traffic, trust, upstream,
+};
 
 pub(crate) use self::{
     environment::Environment,
@@ -63,6 +65,8 @@ pub struct Settings {
     pub(crate) upstream: upstream::Settings,
     /// Which servers there are.
     pub(crate) registry: registry::Settings,
+    /// How far they are trusted.
+    pub(crate) trust: trust::Settings,
     /// How much at once.
     pub(crate) traffic: traffic::Settings,
     /// What is on offer.
@@ -88,6 +92,7 @@ impl Settings {
             access: access::Settings::default(),
             upstream: upstream::Settings::default(),
             registry: registry::Settings::default(),
+            trust: trust::Settings::default(),
             traffic: traffic::Settings::default(),
             catalog: catalog::Settings::default(),
             pipeline: pipeline::Settings::default(),

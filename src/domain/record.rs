@@ -26,6 +26,8 @@ pub enum Noun {
     SecondFactor,
     /// A policy.
     Policy,
+    /// What is pinned of a server.
+    Pins,
 }
 
 impl Noun {
@@ -42,6 +44,7 @@ impl Noun {
             Self::SigningKey => "signing_key",
             Self::SecondFactor => "second_factor",
             Self::Policy => "policy",
+            Self::Pins => "pins",
         }
     }
 }
@@ -87,6 +90,9 @@ pub struct AuditLine {
     pub change: Change,
     /// What people call it.
     pub name: String,
+    /// What is to be said beside that, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// One entry of the ordered feed that mirrors follow.

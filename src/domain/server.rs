@@ -11,8 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InstanceId, NamespaceId, OrganizationId, Prefixing, Secret, ServerId, Slug, Timestamp,
-    exposed_map,
+    InstanceId, NamespaceId, OnChange, OrganizationId, Prefixing, Secret, ServerId, Slug,
+    Timestamp, exposed_map,
 };
 
 /// A named server with one or more instances that do the same.
@@ -43,6 +43,9 @@ pub struct Server {
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
+    /// What happens when it says something else than it did; none leaves it to the settings.
+    #[serde(default)]
+    pub on_change: Option<OnChange>,
 }
 
 /// One place where a server runs.

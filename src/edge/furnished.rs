@@ -12,6 +12,7 @@ use crate::{
     registry::{self, Registry},
     store::{self, Store},
     traffic::{self, Traffic},
+    trust::{self, Trust},
     upstream::{self, Upstream},
 };
 
@@ -42,7 +43,9 @@ pub(super) fn furnished(
     let registry = Registry::new(settings, &store, &upstream, &metrics, clock.clone());
     let registry = registry.expect("a registry");
     let settings = catalog::Settings::default();
-    let catalog = Catalog::new(settings, &registry, &upstream, &metrics, clock.clone());
+    let trust = Trust::new(trust::Settings::default(), &store, clock.clone());
+    let known = (&registry, &trust.expect("readable"));
+    let catalog = Catalog::new(settings, known, &upstream, &metrics, clock.clone());
     let access = access.expect("readable");
     let traffic = Traffic::new(traffic::Settings::default());
     let rooms = Rooms { access, catalog, traffic, registry, upstream, journal };

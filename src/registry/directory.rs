@@ -145,6 +145,7 @@ mod tests {
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),
+            on_change: None,
         }
     }
 

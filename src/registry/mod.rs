@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) use directory::Directory;
 pub(crate) use namespace::{Contents, NamespaceChange, NewNamespace};
-pub(crate) use server::Form;
+pub(crate) use server::{Form, ServerChange};
 
 /// What may be registered.
 #[derive(Debug, Clone, Serialize, Deserialize)]

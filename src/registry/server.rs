@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     domain::{
-        Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OrganizationId,
+        Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OnChange, OrganizationId,
         Permission, Prefixing, Secret, Server, ServerId, Sight, Slug, State, Timestamp, Transport,
     },
     registry::{Directory, Error, Registry, Settings, namespace},
@@ -57,6 +57,18 @@ pub(crate) struct Form {
     /// How long a call may take.
     #[serde(default)]
     timeout_seconds: Option<u32>,
+    /// What happens when it says something else than it did.
+    #[serde(default)]
+    on_change: Option<OnChange>,
+}
+
+/// What is to be different about a server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerChange {
+    /// What happens when it says something else than it did.
+    #[serde(default)]
+    on_change: Option<OnChange>,
 }
 
 /// A command as predecessors write it: one text, or a list of words.
@@ -93,6 +105,28 @@ impl Registry {
         let directory = self.directory();
         let server = directory.find(&sight, name.as_str());
         server.cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
+    }
+
+    /// Changes a server.
+    pub(crate) async fn change_server(
+        &self,
+        caller: &Caller,
+        name: &str,
+        wanted: ServerChange,
+    ) -> Result<Arc<Server>, Error> {
+        let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
+        let sight = caller.principal().sight();
+        let id = self.directory().find(&sight, name).ok_or_else(unknown)?.id;
+        let (missing, now, actor) = (unknown(), self.0.clock.now(), caller.actor());
+        let write = self.0.store.write(&actor, move |change| {
+            let server = change.server(&id)?.ok_or(missing)?;
+            let on_change = wanted.on_change.or(server.on_change);
+            change.put_server(&Server { on_change, updated_at: now, ..server })?;
+            Ok::<_, Error>(())
+        });
+        write.await?;
+        self.settle().await?;
+        self.directory().find(&sight, name).cloned().ok_or_else(unknown)
     }
 
     /// Retires a server: it is asked no more, and its children end.
@@ -171,6 +205,7 @@ impl Form {
         }
         let (description, prefixing, timeout_seconds) =
             (self.description.clone(), self.prefix, self.timeout_seconds);
+        let on_change = self.on_change;
         let endpoint = self.endpoint()?;
         Ok(Server {
             id: ServerId::fresh(),
@@ -185,6 +220,7 @@ impl Form {
             instances: vec![Instance { id: InstanceId::fresh(), endpoint }],
             created_at: now,
             updated_at: now,
+            on_change,
         })
     }
 

@@ -13,12 +13,13 @@ use crate::domain::{
     NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, SecondFactor, Server,
     ServerId, SessionId, SessionRecord, SigningKey, Timestamp, User, UserId,
 };
+use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
 use super::{
     codec::{self, Body},
     error::Error,
     seal::Seal,
-    table::{Record, Table, Thing, key_use_key, session_key},
+    table::{Record, Table, Thing, definition_key, key_use_key, pin_key, session_key},
 };
 
 /// One change in the making: reads see the store with the change already in it.
@@ -44,6 +45,8 @@ struct Edit {
     name: String,
     /// What the thing becomes; none when it goes.
     body: Option<Body>,
+    /// What the audit says beside that.
+    detail: Option<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -157,7 +160,6 @@ impl<'a> Draft<'a> {
     }
 
     /// One server.
-    #[cfg(test)]
     pub(crate) fn server(&self, id: &ServerId) -> Result<Option<Server>, Error> {
         self.find(id.to_string())
     }
@@ -255,6 +257,51 @@ impl<'a> Draft<'a> {
         self.all()
     }
 
+    /// Notes that what is pinned of a server is another, and says what in the audit.
+    pub(crate) fn put_pins(&mut self, pins: &Pins, detail: String) -> Result<(), Error> {
+        self.put(pins)?;
+        let place = (Pins::TABLE.kind, pins.id.to_string());
+        if let Some(edit) = self.edits.get_mut(&place) {
+            edit.detail = Some(detail);
+        }
+        Ok(())
+    }
+
+    /// Forgets that a server was met, and says so if it was.
+    pub(crate) fn remove_pins(&mut self, id: &ServerId) -> Result<Option<Pins>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Notes what is pinned of an item. [`Draft::put_pins`] tells of it.
+    pub(crate) fn note_pin(&mut self, pin: &Pin) -> Result<(), Error> {
+        self.note(pin)
+    }
+
+    /// Forgets what is pinned of an item.
+    pub(crate) fn forget_pin(&mut self, server: &ServerId, kind: PinKind, name: &str) {
+        self.notes.insert((Pin::TABLE, pin_key(server, kind, name)), None);
+    }
+
+    /// Notes a definition.
+    pub(crate) fn note_definition(&mut self, definition: &Definition) -> Result<(), Error> {
+        self.note(definition)
+    }
+
+    /// Forgets a definition.
+    pub(crate) fn forget_definition(&mut self, server: &ServerId, digest: &Digest) {
+        self.notes.insert((Definition::TABLE, definition_key(server, digest)), None);
+    }
+
+    /// A definition as it was committed.
+    pub(crate) fn definition(
+        &self,
+        server: &ServerId,
+        digest: &Digest,
+    ) -> Result<Option<Definition>, Error> {
+        let table = self.transaction.open_table(Definition::TABLE.definition())?;
+        codec::fetch(&table, self.seal, &definition_key(server, digest))
+    }
+
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {
         let body = Some(codec::encode(thing)?);
         self.edit::<T>(thing.id(), thing.name().to_owned(), body);
@@ -270,7 +317,7 @@ impl<'a> Draft<'a> {
     }
 
     fn edit<T: Thing>(&mut self, id: String, name: String, body: Option<Body>) {
-        let edit = Edit { table: T::TABLE, noun: T::NOUN, name, body };
+        let edit = Edit { table: T::TABLE, noun: T::NOUN, name, body, detail: None };
         self.edits.insert((T::TABLE.kind, id), edit);
     }
 
@@ -322,7 +369,8 @@ impl<'a> Draft<'a> {
             sequence += 1;
             let (noun, actor) = (edit.noun, actor.clone());
             let entry = FeedEntry { sequence, noun, id: id.clone(), change };
-            let line = AuditLine { sequence, at: now, actor, noun, id, change, name: edit.name };
+            let Edit { name, detail, .. } = edit;
+            let line = AuditLine { sequence, at: now, actor, noun, id, change, name, detail };
             append(transaction, seal, &line)?;
             append(transaction, seal, &entry)?;
         }

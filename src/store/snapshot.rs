@@ -11,13 +11,14 @@ use crate::domain::{
     ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, Policy,
     SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
 };
+use crate::domain::{Definition, Digest, Pin, Pins, ServerId};
 
 use super::{
     codec,
     error::Error,
     seal::Seal,
     shelf::Shelf,
-    table::{AUDIT, Record, last_number},
+    table::{AUDIT, Record, definition_key, last_number},
     vault::sheltered,
     write::Message,
 };
@@ -109,6 +110,25 @@ impl Snapshot {
     /// Every policy, the oldest first.
     pub(crate) fn policies(&self) -> Result<Vec<Policy>, Error> {
         self.all()
+    }
+
+    /// Every server that was met.
+    pub(crate) fn pins(&self) -> Result<Vec<Pins>, Error> {
+        self.all()
+    }
+
+    /// Everything that is pinned.
+    pub(crate) fn pinned(&self) -> Result<Vec<Pin>, Error> {
+        self.all()
+    }
+
+    /// A definition that a server showed.
+    pub(crate) fn definition(
+        &self,
+        server: &ServerId,
+        digest: &Digest,
+    ) -> Result<Option<Definition>, Error> {
+        self.find(&definition_key(server, digest))
     }
 
     /// Audit lines with a number greater than `after`, at most `limit` of them.

@@ -7,6 +7,7 @@ use crate::domain::{
     ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization, Policy,
     SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
 };
+use crate::domain::{Definition, Digest, Pin, PinKind, Pins, ServerId};
 
 use super::{error::Error, upgrade::House};
 
@@ -42,9 +43,16 @@ const SIGNING_KEYS: Table = Table { name: "signing_keys", kind: 21, version: 1 }
 /// By the id of the person.
 const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version: 1 };
 
+/// By the id of the server.
+const PINS: Table = Table { name: "pins", kind: 30, version: 1 };
+/// By the id of the server, the kind, and the SHA-256 of the name, because keys are not sealed.
+const PINNED: Table = Table { name: "pinned", kind: 31, version: 1 };
+/// By the id of the server, and the digest sealed with it.
+const DEFINITIONS: Table = Table { name: "definitions", kind: 32, version: 1 };
+
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 14] = [
+pub(super) const ALL: [Table; 17] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -59,6 +67,9 @@ pub(super) const ALL: [Table; 14] = [
     SIGNING_KEYS,
     SECOND_FACTORS,
     POLICIES,
+    PINS,
+    PINNED,
+    DEFINITIONS,
 ];
 
 /// A table: bytes to bytes, always, so that one loop can copy any of them.
@@ -143,6 +154,7 @@ things! {
     SigningKey in SIGNING_KEYS, called by |it| &it.id;
     SecondFactor in SECOND_FACTORS, called by |it| &it.username;
     Policy in POLICIES, called by |it| &it.name;
+    Pins in PINS, called by |it| it.server.as_str();
 }
 
 impl Record for SessionRecord {
@@ -177,6 +189,33 @@ impl Record for KeyUse {
 /// Where the record of a key's last use stands.
 pub(super) fn key_use_key(id: &KeyId) -> Vec<u8> {
     id.as_str().as_bytes().to_vec()
+}
+
+impl Record for Pin {
+    const TABLE: Table = PINNED;
+
+    fn key(&self) -> Vec<u8> {
+        pin_key(&self.server, self.kind, &self.name)
+    }
+}
+
+/// Where a pin stands.
+pub(super) fn pin_key(server: &ServerId, kind: PinKind, name: &str) -> Vec<u8> {
+    let name = openssl::sha::sha256(name.as_bytes());
+    [server.to_string().as_bytes(), b"/", kind.as_str().as_bytes(), b"/", &name].concat()
+}
+
+impl Record for Definition {
+    const TABLE: Table = DEFINITIONS;
+
+    fn key(&self) -> Vec<u8> {
+        definition_key(&self.server, &self.digest)
+    }
+}
+
+/// Where a definition stands.
+pub(super) fn definition_key(server: &ServerId, digest: &Digest) -> Vec<u8> {
+    [server.to_string().as_bytes(), b"/", &digest.0].concat()
 }
 
 impl Record for AuditLine {

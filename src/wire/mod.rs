@@ -6,6 +6,7 @@
 mod answer;
 mod askable;
 mod call;
+mod canonical;
 mod depth;
 mod envelope;
 pub mod header;
@@ -26,6 +27,7 @@ mod sse;
 pub use answer::{Answer, Completed, Outcome, ResultType, Unreadable};
 pub use askable::Askable;
 pub use call::{AsTask, Call, Client, SessionKey};
+pub use canonical::canonical;
 pub use envelope::{http_error, rpc_error};
 pub use header::Address;
 pub use input::{InputRequest, InputRequired};

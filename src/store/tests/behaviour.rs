@@ -19,7 +19,16 @@ async fn a_change_is_read_back_with_its_audit_line_and_feed_entry() {
     let (sequence, noun, id, change) = (1, Noun::Server, time.id.to_string(), Change::Created);
     let name = "time".to_owned();
     let at = Timestamp::from_ms(0);
-    let line = AuditLine { sequence, at, actor: me().clone(), noun, id: id.clone(), change, name };
+    let line = AuditLine {
+        sequence,
+        at,
+        actor: me().clone(),
+        noun,
+        id: id.clone(),
+        change,
+        name,
+        detail: None,
+    };
     assert_eq!(snapshot.servers().expect("readable"), [time]);
     assert_eq!(snapshot.audit(0, 9).expect("readable"), [line]);
     assert_eq!(snapshot.feed(0, 9).expect("readable"), [FeedEntry { sequence, noun, id, change }]);

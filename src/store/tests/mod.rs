@@ -52,6 +52,7 @@ fn server(name: &str) -> Server {
         }],
         created_at: Timestamp::from_ms(1),
         updated_at: Timestamp::from_ms(1),
+        on_change: None,
     }
 }
 
