@@ -21,6 +21,8 @@ mod changes;
 mod difference;
 mod note;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -19,6 +19,10 @@ fn help_is_pinned() {
     insta::assert_snapshot!("help_start", help(&["start"]));
     insta::assert_snapshot!("help_stdio", help(&["stdio"]));
     insta::assert_snapshot!("help_register", help(&["register"]));
+    insta::assert_snapshot!("help_trust", help(&["trust"]));
+    insta::assert_snapshot!("help_trust_approve", help(&["trust", "approve"]));
+    insta::assert_snapshot!("help_lock", help(&["lock"]));
+    insta::assert_snapshot!("help_lock_verify", help(&["lock", "verify"]));
     insta::assert_snapshot!("help_ps", help(&["ps"]));
     insta::assert_snapshot!("help_sessions", help(&["sessions"]));
     insta::assert_snapshot!("help_tools_call", help(&["tools", "call"]));

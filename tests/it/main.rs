@@ -28,4 +28,5 @@ mod sessions;
 mod sign_in;
 mod tasks;
 mod tenants;
+mod trust;
 mod warden;

@@ -34,6 +34,8 @@ const fn sending(
 }
 
 const NOBODY: &str = "/auth/users/nobody";
+const APPROVE: &str = "/gateway/servers/{name}/changes/approve";
+const REJECT: &str = "/gateway/servers/{name}/changes/reject";
 const NO_KEY: &str = "/auth/api-keys/000000000000";
 
 /// Signing in, and one's own account. A key belongs to no sign-in.
@@ -57,7 +59,7 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 28] = [
+const LISTS: [&str; 29] = [
     "/health",
     "/ready",
     "/gateway/health",
@@ -73,6 +75,7 @@ const LISTS: [&str; 28] = [
     "/gateway/servers",
     "/api/admin/sessions",
     "/api/admin/processes",
+    "/api/admin/lock",
     "/auth/api-keys",
     "/auth/users",
     "/api/admin/users",
@@ -89,11 +92,15 @@ const LISTS: [&str; 28] = [
 ];
 
 /// What names what is not there, or says too little.
-const ASKED: [Sample; 22] = [
+const ASKED: [Sample; 26] = [
     sending("POST", "/api/admin/setup", "/api/admin/setup", 422),
     sending("POST", "/gateway/servers", "/gateway/servers", 422),
     sample("GET", "/gateway/servers/{name}", "/gateway/servers/nobody", 404),
     sample("DELETE", "/gateway/servers/{name}", "/gateway/servers/nobody", 404),
+    sending("PATCH", "/gateway/servers/{name}", "/gateway/servers/nobody", 404),
+    sample("GET", "/gateway/servers/{name}/changes", "/gateway/servers/nobody/changes", 404),
+    sending("POST", APPROVE, "/gateway/servers/nobody/changes/approve", 422),
+    sending("POST", REJECT, "/gateway/servers/nobody/changes/reject", 422),
     sample("GET", "/mcp/{server}/health", "/mcp/nobody/health", 404),
     sample("GET", "/api/admin/sessions/{id}", "/api/admin/sessions/x", 404),
     sample("DELETE", "/api/admin/sessions/{id}", "/api/admin/sessions/x", 404),
