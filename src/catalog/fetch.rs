@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     catalog::{
         Catalog,
-        shelf::{Entry, Offer, Unfit},
+        shelf::{Entry, Offer, Place, Unfit},
         vet::{Vetted, Vetting},
     },
     domain::{Instance, ItemKind, Server},
@@ -68,7 +68,8 @@ impl Catalog {
         let mut items: [Vec<Entry>; 4] = Default::default();
         let mut notes = Vec::new();
         let mut refused = HashSet::new();
-        let mut room = (self.0.settings.bytes_per_server, Vetting::default());
+        let before = self.offer_of(Place { server: server.id, askable });
+        let mut room = (self.0.settings.bytes_per_server, Vetting::after(before));
         for kind in ItemKind::ALL {
             let has = match kind {
                 ItemKind::Tool => peer.capabilities.tools,
@@ -229,11 +230,12 @@ impl<'a> Taking<'a> {
                     self.note = Some("it offers more than catalog.bytes_per_server".to_owned());
                     return None;
                 }
-                Ok(entry) if self.names.insert(entry.name.clone()) => {
+                Ok((entry, shown)) if self.names.insert(entry.name.clone()) => {
                     *self.room -= bytes;
                     self.entries.push(entry);
+                    self.vetting.keep(shown);
                 }
-                Ok(entry) => {
+                Ok((entry, _)) => {
                     self.note = Some(format!("it offers the {} {:?} twice", self.kind, entry.name));
                 }
                 Err(reason @ Unfit::ParamHeader(_)) => {

@@ -6,7 +6,7 @@ use crate::{
     catalog::{
         Catalog, Error,
         list::Awaited,
-        shelf::{Place, State},
+        shelf::{Offer, Place, Shelf, State},
     },
     domain::{Digest, PinKind, Scope, Server, Sight},
 };
@@ -35,27 +35,35 @@ impl Catalog {
         let servers = directory.in_scope(sight, &Scope::Everything).ok_or_else(none)?;
         let places = servers.iter().map(|server| Place::shared(server.id)).collect();
         let wait = Duration::from_millis(self.0.settings.first_wait_ms);
+        let since = self.0.clock.tick();
         self.wait_for(Awaited { places, wait }).await;
         let shelves = self.0.shelves.lock();
         let all = servers.into_iter().map(|server| {
             let place = Place::shared(server.id);
             let outcome = match shelves.get(&place).map(|shelf| &shelf.state) {
-                Some(State::Full { offer, .. }) => Ok(LockedItems {
+                // What it said before that tells nothing of now.
+                Some(State::Full { offer, at }) if *at >= since => Ok(LockedItems {
                     digests: offer.vetted.digests.clone(),
                     held: offer.vetted.held,
                 }),
                 Some(State::Failed { reason, .. }) => Err(reason.clone()),
-                Some(State::Empty) | None => Err("it has not answered yet".to_owned()),
+                Some(State::Full { .. } | State::Empty) | None => {
+                    Err("it has not answered in time".to_owned())
+                }
             };
             Locked { server, outcome }
         });
         Ok(all.collect())
     }
 
+    /// What stands on a shelf.
+    pub(super) fn offer_of(&self, place: Place) -> Option<Arc<Offer>> {
+        self.0.shelves.lock().get(&place).and_then(Shelf::offer).cloned()
+    }
+
     /// What was hidden in a server's texts, and how many of its definitions are held.
     pub(crate) fn vetted(&self, server: &Server) -> (Vec<String>, usize) {
-        let shelves = self.0.shelves.lock();
-        let offer = shelves.get(&Place::shared(server.id)).and_then(|shelf| shelf.offer());
+        let offer = self.offer_of(Place::shared(server.id));
         offer.map(|it| (it.vetted.warnings.clone(), it.vetted.held)).unwrap_or_default()
     }
 

@@ -234,6 +234,11 @@ impl Entry {
         Ok(Self { name, json, key, pages, fits_all, param_headers, task_support, annotations })
     }
 
+    /// The item as its server wrote it.
+    pub(super) const fn json(&self) -> &Bytes {
+        &self.json
+    }
+
     /// The name of a tool that is not taken, where it has one.
     pub(super) fn name_of(raw: &RawValue) -> Option<Box<str>> {
         #[derive(serde::Deserialize)]

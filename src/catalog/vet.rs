@@ -1,8 +1,12 @@
 //! Vetting: what a server offers, before it is put on a shelf. What hides something is cleaned or
 //! left out, what is not approved of is held.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -12,14 +16,11 @@ use crate::{
     },
     domain::{Digest, ItemKind, PinKind, Server},
     trust::{Hidden, Shown, Sweep, sweep, sweep_text},
-    wire::{Askable, canonical},
+    wire::Askable,
 };
 
 /// Warnings that are kept of one offer; further ones are counted.
 const WARNINGS: usize = 50;
-
-/// What is said of an item without being part of its definition: it differs from time to time.
-const UNPINNED: [&str; 1] = ["_meta"];
 
 /// What came of vetting an offer.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ pub(super) struct Vetted {
     pub(super) warnings: Vec<String>,
     /// Items that nobody may ask for, because they hide something.
     refused: HashSet<(ItemKind, Box<str>)>,
+    /// Items that are offered without what they hid.
+    swept: HashSet<(PinKind, Box<str>)>,
 }
 
 impl Vetted {
@@ -47,13 +50,56 @@ impl Vetted {
 /// What a server shows, while it is vetted.
 #[derive(Default)]
 pub(super) struct Vetting {
+    before: Before,
     shown: Vec<Shown>,
     warnings: Vec<String>,
     more: usize,
     refused: HashSet<(ItemKind, Box<str>)>,
 }
 
+/// What the server offered the last time, by what it wrote: what is the same is not read again.
+#[derive(Default)]
+struct Before {
+    offer: Option<Arc<Offer>>,
+    places: [HashMap<Bytes, usize>; 4],
+}
+
+impl Before {
+    fn of(offer: Arc<Offer>) -> Self {
+        let places = ItemKind::ALL.map(|kind| {
+            let entries = offer.of_kind(kind).iter().enumerate();
+            entries.map(|(at, entry)| (entry.json().clone(), at)).collect()
+        });
+        Self { offer: Some(offer), places }
+    }
+
+    fn find(&self, kind: ItemKind, raw: &RawValue) -> Option<(Entry, Option<Shown>)> {
+        let offer = self.offer.as_ref()?;
+        let at = *self.places[kind as usize].get(raw.get().as_bytes())?;
+        let entry = offer.of_kind(kind).get(at)?;
+        let Some(pinned) = PinKind::of(kind) else { return Some((entry.clone(), None)) };
+        let key = (pinned, entry.name.clone());
+        // What was taken out of it belonged to its definition.
+        if offer.vetted.swept.contains(&key) {
+            return None;
+        }
+        let digest = *offer.vetted.digests.get(&key)?;
+        let shown = Shown::again(pinned, key.1, digest, entry.json().clone());
+        Some((entry.clone(), Some(shown)))
+    }
+}
+
 impl Vetting {
+    /// Begins to vet what comes after this.
+    pub(super) fn after(before: Option<Arc<Offer>>) -> Self {
+        Self { before: before.map(Before::of).unwrap_or_default(), ..Self::default() }
+    }
+
+    /// An item is taken into the offer.
+    pub(super) fn keep(&mut self, shown: Option<Shown>) {
+        self.shown.extend(shown);
+    }
+
     fn warn(&mut self, warning: String) {
         if self.warnings.len() < WARNINGS {
             self.warnings.push(warning);
@@ -68,7 +114,10 @@ impl Vetting {
         kind: ItemKind,
         raw: &RawValue,
         (limit, hidden): (usize, Hidden),
-    ) -> Result<Entry, Unfit> {
+    ) -> Result<(Entry, Option<Shown>), Unfit> {
+        if let Some(same) = self.before.find(kind, raw) {
+            return Ok(same);
+        }
         if raw.get().len() > limit {
             return Err(Unfit::TooLarge);
         }
@@ -84,11 +133,9 @@ impl Vetting {
         if !hides.is_empty() {
             self.warn(format!("taken out of {kind} {}: {}", brief(&entry.name), hides.join(", ")));
         }
-        if let Some(pinned) = PinKind::of(kind) {
-            let text = canonical(raw.get(), &UNPINNED).ok_or(Unfit::Unreadable)?;
-            self.shown.push(Shown::new(pinned, entry.name.clone(), text, hides));
-        }
-        Ok(entry)
+        let Some(pinned) = PinKind::of(kind) else { return Ok((entry, None)) };
+        let shown = Shown::read(pinned, entry.name.clone(), raw.get(), hides);
+        Ok((entry, Some(shown.ok_or(Unfit::Unreadable)?)))
     }
 
     fn refuse(&mut self, kind: ItemKind, raw: &RawValue, place: &str) -> Unfit {
@@ -117,7 +164,7 @@ impl Vetting {
         if let Some(place) = hides.first() {
             self.warn(format!("taken out of the {place}"));
         }
-        self.shown.push(Shown::new(PinKind::Instructions, "", text, hides));
+        self.keep(Shown::read(PinKind::Instructions, "", &text, hides));
         Some(clean)
     }
 }
@@ -133,12 +180,14 @@ impl Catalog {
         let trust = &self.0.trust;
         let said = offer.peer.as_ref().and_then(|peer| peer.instructions.as_deref());
         let instructions = vetting.instructions(said, trust.hidden());
-        let Vetting { shown, mut warnings, more, refused } = vetting;
+        let Vetting { shown, mut warnings, more, refused, .. } = vetting;
         if more > 0 {
             warnings.push(format!("and {more} more"));
         }
         let mut digests: BTreeMap<(PinKind, Box<str>), Digest> =
             shown.iter().map(|it| ((it.kind, it.name.clone()), it.digest)).collect();
+        let hiding = shown.iter().filter(|it| !it.hides.is_empty());
+        let swept = hiding.map(|it| (it.kind, it.name.clone())).collect();
         let clients = (askable != Askable::NOTHING).then(|| askable.to_json());
         let held = trust.weigh(&offer.server, clients.as_deref(), shown);
         digests.retain(|key, _| !held.contains(key));
@@ -160,7 +209,8 @@ impl Catalog {
         }
         let instructions =
             instructions.filter(|_| !held.contains(&(PinKind::Instructions, "".into())));
-        offer.vetted = Vetted { instructions, digests, held: held.len(), warnings, refused };
+        let held = held.len();
+        offer.vetted = Vetted { instructions, digests, held, warnings, refused, swept };
     }
 
     /// Whether a server may be asked for an item that is in no list of it.
@@ -172,10 +222,57 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::shelf::tests_support;
 
     fn read(vetting: &mut Vetting, json: &str, hidden: Hidden) -> Result<Entry, Unfit> {
         let raw = RawValue::from_string(json.to_owned()).expect("JSON");
-        vetting.read(ItemKind::Tool, &raw, (1_000, hidden))
+        let (entry, shown) = vetting.read(ItemKind::Tool, &raw, (1_000, hidden))?;
+        vetting.keep(shown);
+        Ok(entry)
+    }
+
+    /// What came before, of tools.
+    fn before(all: &[&str]) -> Arc<Offer> {
+        let mut offer = tests_support::offer("time", &[]);
+        let mut vetting = Vetting::default();
+        for json in all {
+            let entry = read(&mut vetting, json, Hidden::Strip).expect("an item");
+            offer.items[ItemKind::Tool as usize].push(entry);
+        }
+        for shown in vetting.shown {
+            let key = (shown.kind, shown.name);
+            if !shown.hides.is_empty() {
+                offer.vetted.swept.insert(key.clone());
+            }
+            offer.vetted.digests.insert(key, shown.digest);
+        }
+        Arc::new(offer)
+    }
+
+    #[test]
+    fn what_is_as_before_byte_for_byte_is_not_read_again() {
+        let (same, other) = (r#"{"name":"now","a":1}"#, r#"{ "name":"now","a":1}"#);
+        let before = before(&[same]);
+        let json = before.items[ItemKind::Tool as usize][0].json().clone();
+        let mut vetting = Vetting::after(Some(before));
+
+        let kept = read(&mut vetting, same, Hidden::Strip).expect("an item");
+        let anew = read(&mut vetting, other, Hidden::Strip).expect("an item");
+
+        assert_eq!(kept.json().as_ptr(), json.as_ptr());
+        assert_ne!(anew.json().as_ptr(), json.as_ptr());
+        assert_eq!(vetting.shown[0].digest, vetting.shown[1].digest);
+    }
+
+    #[test]
+    fn a_definition_that_hides_nothing_any_more_is_another() {
+        let before = before(&[r#"{"name":"now","description":"time\u200b"}"#]);
+        let digest = before.vetted.digests[&(PinKind::Tool, "now".into())];
+        let mut vetting = Vetting::after(Some(before));
+
+        read(&mut vetting, r#"{"name":"now","description":"time"}"#, Hidden::Strip).expect("read");
+
+        assert_ne!(vetting.shown[0].digest, digest);
     }
 
     #[test]

@@ -93,6 +93,14 @@ pub enum Standing {
     Rejected,
 }
 
+impl Standing {
+    /// Whether it is what clients are shown.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        self == Self::Approved
+    }
+}
+
 /// A definition that a server showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {

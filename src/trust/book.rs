@@ -85,11 +85,12 @@ impl Known {
         rule: Rule,
         now: Timestamp,
     ) -> Standing {
-        let key = (shown.kind, shown.name);
+        let Shown { kind, name, digest, text, hides } = shown;
+        let key = (kind, name);
         let versions = self.items.entry(key.clone()).or_default();
         let before = versions.clone();
         let is_mine = |version: &Version| version.clients.as_deref() == clients;
-        let same = |version: &&Version| version.digest == shown.digest;
+        let same = |version: &&Version| version.digest == digest;
         let counts = versions.iter().filter(same).any(|it| it.standing == Standing::Approved);
         let waits = versions.iter().any(|it| same(&it));
         if counts {
@@ -101,20 +102,16 @@ impl Known {
             let counts_now = rule == Rule::Take;
             let goes = |it: &Version| {
                 let is_decided = it.standing == Standing::Approved;
-                (is_mine(it) && (counts_now || !is_decided)) || it.digest == shown.digest
+                (is_mine(it) && (counts_now || !is_decided)) || it.digest == digest
             };
             versions.retain(|it| !goes(it));
             let standing = if counts_now { Standing::Approved } else { Standing::Pending };
-            let bytes = u32::try_from(shown.text.len()).unwrap_or(u32::MAX);
+            let text = text.canonical();
+            let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
             let clients = clients.map(Into::into);
-            versions.push(Version { digest: shown.digest, clients, standing, since: now, bytes });
-            let definition = Definition {
-                server: self.pins.id,
-                digest: shown.digest,
-                text: shown.text,
-                hides: shown.hides,
-            };
-            self.fresh.insert(shown.digest, definition);
+            versions.push(Version { digest, clients, standing, since: now, bytes });
+            let definition = Definition { server: self.pins.id, digest, text, hides };
+            self.fresh.insert(digest, definition);
         }
         if *versions != before {
             self.news.entry(key).or_insert(before);
@@ -174,7 +171,8 @@ mod tests {
     }
 
     fn see(known: &mut Known, name: &str, text: &str, clients: Option<&str>, rule: Rule) -> bool {
-        let shown = Shown::new(PinKind::Tool, name, text.to_owned(), Vec::new());
+        let json = serde_json::json!({ "description": text }).to_string();
+        let shown = Shown::read(PinKind::Tool, name, &json, Vec::new()).expect("an object");
         let now = Timestamp::from_ms(known.items.len().try_into().expect("few"));
         known.see(shown, clients, rule, now) == Standing::Approved
     }

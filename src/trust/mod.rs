@@ -29,6 +29,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -38,6 +39,7 @@ use crate::{
     domain::{Clock, Digest, OnChange, PinKind, Server, ServerId, Standing},
     problem::{Classify, Kind},
     store::{self, Store},
+    wire::canonical,
 };
 
 pub(crate) use changes::Verdict;
@@ -56,7 +58,8 @@ pub(crate) struct Settings {
     pub(crate) pins_per_server: usize,
     /// Bytes of definitions that are kept of one server; beyond, the same.
     pub(crate) bytes_per_server: usize,
-    /// Seconds between two notes in the store, and lines in the audit, of what one server changed.
+    /// Seconds between two notes in the store, and lines in the audit, of what one server changed;
+    /// zero waits for none.
     pub(crate) note_seconds: u64,
 }
 
@@ -82,6 +85,9 @@ pub(crate) enum Hidden {
     Refuse,
 }
 
+/// What is said of an item without being part of its definition: it differs from time to time.
+const UNPINNED: [&str; 1] = ["_meta"];
+
 /// An item as a server shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
@@ -91,22 +97,49 @@ pub(crate) struct Shown {
     pub(crate) name: Box<str>,
     /// Which definition.
     pub(crate) digest: Digest,
-    /// The definition in canonical form.
-    pub(crate) text: Box<str>,
+    /// The definition.
+    text: Text,
     /// Where it has characters that nobody sees.
     pub(crate) hides: Vec<String>,
 }
 
+/// A definition, as far as it had to be read.
+#[derive(Debug, Clone)]
+enum Text {
+    /// In canonical form.
+    Canonical(Box<str>),
+    /// As its server wrote it, byte for byte as when its digest was made.
+    Written(Bytes),
+}
+
+impl Text {
+    fn canonical(self) -> Box<str> {
+        match self {
+            Self::Canonical(text) => text,
+            Self::Written(json) => {
+                let json = std::str::from_utf8(&json).unwrap_or_default();
+                canonical(json, &UNPINNED).unwrap_or_default().into()
+            }
+        }
+    }
+}
+
 impl Shown {
-    /// A definition in canonical form.
-    pub(crate) fn new(
+    /// A definition that is read for the first time; none where it is no object.
+    pub(crate) fn read(
         kind: PinKind,
         name: impl Into<Box<str>>,
-        text: String,
+        json: &str,
         hides: Vec<String>,
-    ) -> Self {
+    ) -> Option<Self> {
+        let text = canonical(json, &UNPINNED)?;
         let digest = Digest(openssl::sha::sha256(text.as_bytes()));
-        Self { kind, name: name.into(), digest, text: text.into(), hides }
+        Some(Self { kind, name: name.into(), digest, text: Text::Canonical(text.into()), hides })
+    }
+
+    /// A definition whose bytes are those of which this digest was made, and which hides nothing.
+    pub(crate) fn again(kind: PinKind, name: Box<str>, digest: Digest, json: Bytes) -> Self {
+        Self { kind, name, digest, text: Text::Written(json), hides: Vec::new() }
     }
 }
 
@@ -200,13 +233,20 @@ impl Trust {
         if self.on_change(server) == OnChange::Accept {
             return true;
         }
+        self.standings(server, kind, name).is_some_and(|mut all| all.all(Standing::counts))
+    }
+
+    /// How the definitions of an item stand; none where it is not known.
+    fn standings(
+        &self,
+        server: &Server,
+        kind: PinKind,
+        name: &str,
+    ) -> Option<impl Iterator<Item = Standing> + use<>> {
         let book = self.0.book.lock();
-        let Some(known) = book.get(&server.id) else { return false };
-        let versions = known.items.get(&(kind, name.into()));
-        versions.is_some_and(|versions| {
-            versions.iter().all(|version| version.standing == Standing::Approved)
-                && !versions.is_empty()
-        })
+        let versions = book.get(&server.id)?.items.get(&(kind, name.into()))?;
+        let all: Vec<Standing> = versions.iter().map(|version| version.standing).collect();
+        (!all.is_empty()).then(|| all.into_iter())
     }
 
     /// How many changes of a server wait for somebody to look at them.

@@ -147,9 +147,10 @@ impl Known {
             .collect();
         let before = items.iter().flat_map(|item| &item.before).map(|version| version.digest);
         let stale = before.filter(|digest| !spoken_of.contains(digest)).collect();
-        let fresh = self.fresh.values().filter(|it| spoken_of.contains(&it.digest));
+        self.fresh.retain(|digest, _| spoken_of.contains(digest));
+        let fresh = self.fresh.values().cloned().collect();
         let (pins, is_first) = (self.pins.clone(), !self.is_noted);
-        Some(News { pins, is_first, items, fresh: fresh.cloned().collect(), stale })
+        Some(News { pins, is_first, items, fresh, stale })
     }
 
     /// The store has learned it.

@@ -56,7 +56,7 @@ fn server(on_change: OnChange) -> Server {
 fn tools(all: &[(&str, &str)]) -> Vec<Shown> {
     let shown = |(name, words): &(&str, &str)| {
         let text = serde_json::json!({"description": words, "name": name}).to_string();
-        Shown::new(PinKind::Tool, *name, text, Vec::new())
+        Shown::read(PinKind::Tool, *name, &text, Vec::new()).expect("an object")
     };
     all.iter().map(shown).collect()
 }
@@ -90,14 +90,14 @@ async fn what_is_held_stays_so_after_a_restart_and_until_it_is_approved_of() {
     house.trust.weigh(&server, None, tools(&[("now", "a"), ("then", "a")]));
     house.noted().await;
 
-    let changed = || tools(&[("now", "b"), ("then", "a"), ("soon", "a")]);
-    assert_eq!(names(house.trust.weigh(&server, None, changed())), ["now", "soon"]);
+    let different = || tools(&[("now", "b"), ("then", "a"), ("soon", "a")]);
+    assert_eq!(names(house.trust.weigh(&server, None, different())), ["now", "soon"]);
     let told = house.noted().await;
     assert_eq!(told, ["tool now changed and is held: description\ntool soon is new and is held"]);
 
     let again = house.again();
     assert_eq!(again.pending(&server.id), 2);
-    assert_eq!(names(again.weigh(&server, None, changed())), ["now", "soon"]);
+    assert_eq!(names(again.weigh(&server, None, different())), ["now", "soon"]);
     assert!(!again.may_ask(&server, PinKind::Tool, "now"));
     assert!(!again.may_ask(&server, PinKind::Tool, "unheard-of"));
     assert!(again.may_ask(&server, PinKind::Tool, "then"));
