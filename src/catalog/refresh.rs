@@ -107,10 +107,16 @@ impl Catalog {
             });
         }
         drop(shelves);
-        self.0.trust.retain(|known| directory.all().any(|server| server.id == *known));
+        self.forget_retired();
         self.bump();
         let awake = |server: &Arc<Server>| !self.0.upstream.is_asleep(&server.instances[0]);
         self.want(new.iter().filter(|server| awake(server)).map(|it| Place::shared(it.id)));
+    }
+
+    /// What was said by servers that are not any more is of no use to anybody.
+    fn forget_retired(&self) {
+        let directory = self.0.registry.directory();
+        self.0.trust.retain(|known| directory.all().any(|server| server.id == *known));
     }
 
     /// Asks those that are wanted and not being asked, as many at once as may be.
@@ -160,7 +166,11 @@ impl Catalog {
         let now = self.0.clock.tick();
         let mut shelves = self.0.shelves.lock();
         // It may have been retired meanwhile.
-        let Some(asked) = shelves.get_mut(&place) else { return };
+        let Some(asked) = shelves.get_mut(&place) else {
+            drop(shelves);
+            self.forget_retired();
+            return;
+        };
         asked.asked_since = None;
         let is_suspect = std::mem::take(&mut asked.is_suspect);
         match outcome {

@@ -82,11 +82,13 @@ struct Candidate {
 impl Trust {
     /// The changes of a server, with what they change, and how many there are.
     pub(crate) fn changes(&self, server: &ServerId) -> Result<(Vec<Change>, usize), Error> {
-        let (candidates, fresh) = {
+        let (mut candidates, fresh) = {
             let book = self.0.book.lock();
             let Some(known) = book.get(server) else { return Ok((Vec::new(), 0)) };
             (known.candidates(), known.fresh.clone())
         };
+        // What waits comes before what was rejected, however much of that there is.
+        candidates.sort_by_key(|it| it.version.standing != Standing::Pending);
         let snapshot = self.0.store.read()?;
         let text = |digest: &Digest| -> Result<Option<Definition>, store::Error> {
             match fresh.get(digest) {
