@@ -104,6 +104,12 @@ impl Catalog {
     ) -> Result<Target, Error> {
         self.check_endpoint(view, veil)?;
         let mut found = self.find_item(view, veil, kind, name).await?;
+        if found.is_none()
+            && let Some((server, item)) = self.held(view, kind, name)
+        {
+            let target = Target::Item { server, item, permission };
+            return Err(Error::held(target, kind, name));
+        }
         if found.is_none() && kind == ItemKind::Template {
             // What is completed may also be a resource that stands in no template.
             found = self.find_item(view, veil, ItemKind::Resource, name).await?;

@@ -32,7 +32,7 @@ use crate::{
         merge::Merged,
         shelf::{Place, Shelf},
     },
-    domain::{Clock, InvalidCursor, ItemKind, Scope, Slug},
+    domain::{Clock, InvalidCursor, ItemKind, Scope, Slug, Target},
     observe::Metrics,
     problem::{Classify, Kind},
     registry::Registry,
@@ -160,6 +160,16 @@ pub(crate) enum Error {
         /// Under which name.
         name: String,
     },
+    /// An item that is held. Only those who may use it are told so.
+    #[error("the {kind} {name} is held: its server changed it, and nobody has approved of that")]
+    Held {
+        /// What kind of item was asked for.
+        kind: ItemKind,
+        /// Under which name.
+        name: String,
+        /// What it would be.
+        target: Box<Target>,
+    },
     /// A URI that several servers have.
     #[error("several servers have {uri}: ask for {}", choices.join(" or "))]
     Ambiguous {
@@ -186,6 +196,12 @@ impl Error {
         Self::Ambiguous { uri: uri.to_owned(), choices }
     }
 
+    /// An item that would be this if it were not held.
+    fn held(target: Target, kind: ItemKind, name: &str) -> Self {
+        let name = name.chars().take(Self::NAME_LIMIT).collect();
+        Self::Held { kind, name, target: Box::new(target) }
+    }
+
     /// Nothing of that kind and name, as far as the caller may know.
     pub(crate) fn unknown(kind: ItemKind, name: &str) -> Self {
         Self::Unknown { kind, name: name.chars().take(Self::NAME_LIMIT).collect() }
@@ -196,6 +212,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NoEndpoint(_) | Self::Unknown { .. } | Self::NoMethod(_) => Kind::NotFound,
+            Self::Held { .. } => Kind::Conflict,
             Self::Cursor(_) | Self::Ambiguous { .. } => Kind::Invalid,
         }
     }

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     catalog::{
-        Catalog,
+        Catalog, View,
         shelf::{Entry, Offer, Unfit},
     },
-    domain::{Digest, ItemKind, PinKind, Server},
+    domain::{Digest, Item, ItemKind, PinKind, Prefixing, SEPARATOR, Scope, Server},
     trust::{Hidden, Shown, Sweep, sweep, sweep_text},
     wire::Askable,
 };
@@ -216,6 +216,30 @@ impl Catalog {
     /// Whether a server may be asked for an item that is in no list of it.
     pub(super) fn may_ask(&self, server: &Server, kind: ItemKind, name: &str) -> bool {
         PinKind::of(kind).is_none_or(|kind| self.0.trust.may_ask(server, kind, name))
+    }
+
+    /// The item of that name, where it is in no list because it is held.
+    pub(super) fn held(
+        &self,
+        view: &View,
+        kind: ItemKind,
+        name: &str,
+    ) -> Option<(Arc<Server>, Item)> {
+        let pinned = PinKind::of(kind)?;
+        let directory = self.0.registry.directory();
+        let is_alone = matches!(view.scope, Scope::Server(_));
+        let servers = directory.in_scope(&view.sight, &view.scope)?;
+        servers.into_iter().find_map(|server| {
+            let prefixing = directory.prefixing(&server);
+            let plain = (is_alone || prefixing != Prefixing::Always).then_some(name);
+            let prefixed = (!is_alone && prefixing != Prefixing::Never)
+                .then(|| name.strip_prefix(server.name.as_str())?.strip_prefix(SEPARATOR))
+                .flatten();
+            let is_held = |name: &&str| self.0.trust.is_held(&server, pinned, name);
+            let own = prefixed.into_iter().chain(plain).find(is_held)?;
+            let item = Item::named(kind, own);
+            Some((server, item))
+        })
     }
 }
 

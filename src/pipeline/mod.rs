@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{self, Access, Credential, Leash, Permit, Reach},
+    access::{self, Access, Caller, Credential, Leash, Permit, Reach},
     catalog::{self, Catalog},
     domain::{
         Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
@@ -258,7 +258,8 @@ impl Pipeline {
         caller.owns(call.session.as_ref()).map_err(not_there)?;
         let principal = caller.principal().clone();
         let veil = self.access.veil(&caller, call);
-        let target = self.catalog.find(&caller, call, &veil).await.map_err(not_found)?;
+        let found = self.catalog.find(&caller, call, &veil).await;
+        let target = found.map_err(|error| self.not_had(&caller, call, error, line))?;
         line.target(&target);
         let server = self.server(&principal, call, &target);
         let permit = self.access.authorize(caller, &target, call);
@@ -290,6 +291,25 @@ impl Pipeline {
         };
         let body = filter::apply(&self.catalog, &permit, &target, call, body);
         Ok(Reply { body, caller: principal, server })
+    }
+
+    /// What somebody is told for whom nothing is found. That an item is held is told to those who
+    /// could use it otherwise; to others it is unknown, as any.
+    fn not_had(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        error: catalog::Error,
+        line: &mut Line,
+    ) -> Problem {
+        let catalog::Error::Held { target, .. } = &error else { return not_found(error) };
+        line.target(target);
+        let permit = self.access.authorize(caller.clone(), target, call);
+        line.verdict(permit.as_ref().map_or_else(access::Error::verdict, Permit::verdict));
+        match permit {
+            Ok(_) => not_found(error),
+            Err(denied) => hide(denied, call),
+        }
     }
 
     /// The server that a call is about: whose item it names, or whose endpoint it came by.

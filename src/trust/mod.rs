@@ -236,6 +236,14 @@ impl Trust {
         self.standings(server, kind, name).is_some_and(|mut all| all.all(Standing::counts))
     }
 
+    /// Whether a definition of an item waits, or was rejected.
+    pub(crate) fn is_held(&self, server: &Server, kind: PinKind, name: &str) -> bool {
+        self.on_change(server) == OnChange::Review
+            && self
+                .standings(server, kind, name)
+                .is_some_and(|mut all| all.any(|standing| !standing.counts()))
+    }
+
     /// How the definitions of an item stand; none where it is not known.
     fn standings(
         &self,
