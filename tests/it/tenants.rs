@@ -81,23 +81,30 @@ fn told(said: &Answer, name: &str) -> (u16, String) {
     (said.status, text)
 }
 
+/// Ways to a server.
+const TO_SERVERS: [(&str, &str); 16] = [
+    ("GET", "/gateway/servers/NAME"),
+    ("PATCH", "/gateway/servers/NAME"),
+    ("GET", "/gateway/servers/NAME/changes"),
+    ("POST", "/gateway/servers/NAME/changes/approve"),
+    ("POST", "/gateway/servers/NAME/changes/reject"),
+    ("DELETE", "/gateway/servers/NAME"),
+    ("GET", "/mcp/NAME/health"),
+    ("GET", "/mcp/NAME/tools/list"),
+    ("GET", "/mcp/NAME/resources/list"),
+    ("POST", "/mcp/NAME/tools/call"),
+    ("POST", "/servers/NAME/mcp"),
+    ("POST", "/servers/NAME/rpc"),
+    ("GET", "/servers/NAME/sse"),
+    ("POST", "/stdio/process?action=stop&server=NAME"),
+    ("GET", "/stdio/process?action=status&server=NAME"),
+    ("GET", "/api/admin/sessions?server=NAME"),
+];
+
 /// Every way there is to ask for a thing by its name.
 fn ways(kind: &str) -> &'static [(&'static str, &'static str)] {
     match kind {
-        "server" => &[
-            ("GET", "/gateway/servers/NAME"),
-            ("DELETE", "/gateway/servers/NAME"),
-            ("GET", "/mcp/NAME/health"),
-            ("GET", "/mcp/NAME/tools/list"),
-            ("GET", "/mcp/NAME/resources/list"),
-            ("POST", "/mcp/NAME/tools/call"),
-            ("POST", "/servers/NAME/mcp"),
-            ("POST", "/servers/NAME/rpc"),
-            ("GET", "/servers/NAME/sse"),
-            ("POST", "/stdio/process?action=stop&server=NAME"),
-            ("GET", "/stdio/process?action=status&server=NAME"),
-            ("GET", "/api/admin/sessions?server=NAME"),
-        ],
+        "server" => &TO_SERVERS,
         "namespace" => &[
             ("GET", "/api/admin/namespaces/NAME"),
             ("PATCH", "/api/admin/namespaces/NAME"),
@@ -144,6 +151,7 @@ fn ways(kind: &str) -> &'static [(&'static str, &'static str)] {
 
 fn body(path: &str) -> &'static str {
     match path {
+        _ if path.contains("/changes/") => r#"{"ids":["canary"]}"#,
         _ if path.ends_with("/tools/call") => r#"{"name":"canary_tool","arguments":{}}"#,
         _ if path.ends_with("/rpc") => r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         _ if path.starts_with("/sse/events") => r#"{"event":"x"}"#,
@@ -208,6 +216,7 @@ fn no_list_has_what_is_anothers() {
         "/api/admin/organizations",
         "/api/admin/namespaces",
         "/policies",
+        "/api/admin/lock",
         "/api/admin/sessions",
         "/api/admin/processes",
         "/api/admin/status",
