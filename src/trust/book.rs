@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_vanished_goes_first_when_there_is_too_much() {
-        let settings = Settings { pins_per_server: 2, bytes_per_server: 5, ..Settings::default() };
+        let settings = Settings { pins_per_server: 2, bytes_per_server: 41, ..Settings::default() };
         let mut known = known();
         for (name, text) in [("old", "a"), ("older", "b"), ("here", "c")] {
             see(&mut known, name, text, None, Rule::Take);
@@ -243,7 +243,7 @@ mod tests {
 
         see(&mut known, "here", "long", None, Rule::Take);
         known.trim(&settings, |(_, name)| **name == *"here");
-        assert_eq!(names(&known), ["here", "older"], "five bytes are allowed");
+        assert_eq!(names(&known), ["here", "older"], "22 and 19 bytes are allowed");
         see(&mut known, "here", "longer", None, Rule::Take);
         known.trim(&settings, |(_, name)| **name == *"here");
         assert_eq!(names(&known), ["here"], "what is here stays, however long");
