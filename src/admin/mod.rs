@@ -10,6 +10,7 @@ mod keys;
 mod namespaces;
 mod oauth;
 mod organizations;
+mod outward;
 mod permissions;
 mod policies;
 mod processes;
@@ -147,6 +148,8 @@ fn routes() -> Vec<Route> {
         post("/gateway/servers/{name}/changes/approve", May(P::ServersWrite), changes::approve),
         post("/gateway/servers/{name}/changes/reject", May(P::ServersWrite), changes::reject),
         get("/api/admin/lock", May(P::ServersWrite), changes::lock),
+        put("/gateway/servers/{name}/auth", May(P::ServersWrite), outward::change_auth),
+        put("/gateway/servers/{name}/tls", May(P::ServersWrite), outward::change_tls),
         get("/mcp/{server}/health", May(P::ServersRead), servers::health),
         get("/api/admin/sessions", May(P::SessionsRead), sessions::list),
         // One's own session needs no permission.

@@ -13,6 +13,7 @@ use crate::{
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, created, done, many, one},
+        outward,
     },
     catalog::Catalog,
     domain::{Endpoint, Health, Instance, Permission, Server},
@@ -215,9 +216,11 @@ fn shown_instance(office: &Office, instance: &Instance, view: View) -> Value {
 
 fn show_endpoint(shown: &mut Value, endpoint: &Endpoint) {
     match endpoint {
-        Endpoint::Http { url, headers, .. } => {
+        Endpoint::Http { url, headers, auth, tls, .. } => {
             shown["url"] = url.to_string().into();
             shown["headers"] = headers.keys().cloned().collect();
+            shown["auth"] = outward::shown_auth(auth);
+            shown["tls"] = outward::shown_tls(tls);
         }
         Endpoint::Stdio { command, args, env, cwd } => {
             shown["command"] = command.as_str().into();

@@ -14,6 +14,7 @@ mod logins;
 mod namespaces;
 mod organizations;
 mod out;
+mod outward;
 mod policies;
 mod reach;
 mod servers;

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::{
     Context, Failure,
     out::{Format, tamed},
+    outward::{self, AuthFlags, ChangeAuth, ChangeTls, TlsFlags},
     reach::reach,
     table::{or_dash, transport},
 };
@@ -24,7 +25,8 @@ const LAST_WORDS: usize = 3;
 Examples:
   tollhouse register time -- uvx mcp-server-time
   tollhouse register github --env GITHUB_TOKEN -- npx -y @modelcontextprotocol/server-github
-  tollhouse register docs --endpoint https://docs.example.com/mcp --prefix never")]
+  tollhouse register docs --endpoint https://docs.example.com/mcp --prefix never
+  tollhouse register wiki --endpoint https://wiki.example/mcp --auth bearer --auth-secret-env WIKI")]
 pub(super) struct Register {
     /// Name, as it will stand before its tools
     name: String,
@@ -39,6 +41,10 @@ pub(super) struct Register {
         conflicts_with_all = ["command", "command_line", "env", "cwd"]
     )]
     headers: Vec<String>,
+    #[command(flatten)]
+    auth: AuthFlags,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// How messages travel there; without it, that is found out
     #[arg(
         long,
@@ -95,6 +101,10 @@ pub(super) enum Servers {
     /// Take a server out
     #[command(aliases = ["rm", "deregister"])]
     Remove(Deregister),
+    /// Change how the gateway says to a server who it is
+    Auth(ChangeAuth),
+    /// Change what a server is shown in the TLS handshake
+    Tls(ChangeTls),
     /// List the servers
     #[command(alias = "ls", after_help = "Example:\n  tollhouse server list -o json")]
     List,
@@ -113,6 +123,8 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
     match servers {
         Servers::Add(register) => add(context, *register).await,
         Servers::Remove(deregister) => remove(context, deregister).await,
+        Servers::Auth(change) => outward::change_auth(context, change).await,
+        Servers::Tls(change) => outward::change_tls(context, change).await,
         Servers::List => list(context).await,
         Servers::Update { server, on_change } => update(context, &server, &on_change).await,
     }
@@ -239,7 +251,16 @@ async fn list(context: &Context) -> Result<(), Failure> {
 fn launch(context: &Context, register: &Register) -> Result<Launch, Failure> {
     if let Some(url) = &register.endpoint {
         let headers = register.headers.iter().map(|header| split_header(header));
-        return Ok(Launch::Http { url: url.clone(), headers: headers.collect::<Result<_, _>>()? });
+        return Ok(Launch::Http {
+            url: url.clone(),
+            headers: headers.collect::<Result<_, _>>()?,
+            auth: register.auth.read(context)?,
+            tls: register.tls.read()?,
+        });
+    }
+    if register.auth.is_given() || register.tls.is_given() {
+        let why = "a command is given what it needs with --env";
+        return Err(Failure::misuse("--auth and --tls belong to an --endpoint", why));
     }
     let mut words = match &register.command_line {
         Some(text) => shell_words::split(text)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Client, Error};
-use crate::domain::Secret;
+use crate::domain::{Secret, ServerAuth, ServerTls};
 
 /// Servers and keys asked for at once: more than there can be.
 const ALL: u32 = 100_000;
@@ -30,6 +30,10 @@ pub enum Launch {
         url: String,
         /// Shown there with every request.
         headers: BTreeMap<String, String>,
+        /// How the gateway says there who it is.
+        auth: ServerAuth,
+        /// What is shown there in the TLS handshake.
+        tls: ServerTls,
     },
     /// As a child process of the gateway.
     Stdio {
@@ -359,6 +363,16 @@ impl Client {
     /// Takes a server out, by id or name.
     pub async fn deregister(&self, server: &str) -> Result<(), Error> {
         self.delete(&format!("/gateway/servers/{}", segment(server))).await
+    }
+
+    /// Changes how the gateway says to a server who it is.
+    pub async fn server_auth(&self, server: &str, auth: &ServerAuth) -> Result<ServerView, Error> {
+        self.put(&format!("/gateway/servers/{}/auth", segment(server)), auth).await
+    }
+
+    /// Changes what a server is shown in the TLS handshake.
+    pub async fn server_tls(&self, server: &str, tls: &ServerTls) -> Result<ServerView, Error> {
+        self.put(&format!("/gateway/servers/{}/tls", segment(server)), tls).await
     }
 
     /// Makes an API key.

@@ -235,6 +235,15 @@ impl Client {
         self.manage(request.json(body)).await
     }
 
+    async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = self.request(Method::PUT, path)?;
+        self.manage(request.json(body)).await
+    }
+
     async fn patch<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -10,6 +10,7 @@ mod key;
 mod login;
 mod name;
 mod organization;
+mod outward;
 mod page;
 mod pin;
 mod policy;
@@ -36,13 +37,14 @@ pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
 pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
+pub use outward::{ServerAuth, ServerTls};
 pub use page::{Cursor, InvalidCursor};
 pub use pin::{Definition, Digest, OnChange, Pin, PinKind, Pins, Standing, Version};
 pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};
 pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};
-pub use secret::{Secret, exposed, exposed_map};
+pub use secret::{Secret, exposed, exposed_map, exposed_option};
 pub use server::{
     Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
     is_public,

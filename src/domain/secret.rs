@@ -52,6 +52,28 @@ pub mod exposed {
     }
 }
 
+/// As [`exposed`], for a secret that may not be there.
+pub mod exposed_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Secret;
+
+    /// Writes the text itself.
+    pub fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::expose).serialize(serializer)
+    }
+
+    /// Reads it back.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        Option::deserialize(deserializer)
+    }
+}
+
 /// As [`exposed`], for named secrets such as headers and environment variables.
 pub mod exposed_map {
     use std::collections::BTreeMap;

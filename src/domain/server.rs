@@ -11,8 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InstanceId, NamespaceId, OnChange, OrganizationId, Prefixing, Secret, ServerId, Slug,
-    Timestamp, exposed_map,
+    InstanceId, NamespaceId, OnChange, OrganizationId, Prefixing, Secret, ServerAuth, ServerId,
+    ServerTls, Slug, Timestamp, exposed_map,
 };
 
 /// A named server with one or more instances that do the same.
@@ -70,6 +70,12 @@ pub enum Endpoint {
         /// How messages travel there.
         #[serde(default)]
         transport: Transport,
+        /// How the gateway says there who it is.
+        #[serde(default)]
+        auth: ServerAuth,
+        /// What is shown there in the TLS handshake.
+        #[serde(default)]
+        tls: ServerTls,
     },
     /// As a child process that speaks MCP on its standard input and output.
     Stdio {
@@ -225,6 +231,12 @@ impl HttpUrl {
             Some(uri) if self.is_websocket() => uri,
             _ => self.0.clone(),
         }
+    }
+
+    /// Whether TLS is spoken there.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.0.scheme_str(), Some("https" | "wss"))
     }
 
     /// Whether it is the address of a WebSocket.
@@ -448,7 +460,9 @@ mod tests {
         let headers = BTreeMap::from([("Authorization".to_owned(), Secret::new("hunter2"))]);
         let url = "http://127.0.0.1/mcp".parse().expect("a URL");
 
-        let endpoint = Endpoint::Http { url, headers, transport: Transport::Auto };
+        let auth = ServerAuth::Bearer { token: Secret::new("hunter2") };
+        let (transport, tls) = (Transport::Auto, ServerTls::default());
+        let endpoint = Endpoint::Http { url, headers, transport, auth, tls };
         assert!(!format!("{endpoint:?}").contains("hunter2"));
     }
 }

@@ -3,6 +3,7 @@
 mod directory;
 mod health;
 mod namespace;
+mod outward;
 mod server;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{
 
 pub(crate) use directory::Directory;
 pub(crate) use namespace::{Contents, NamespaceChange, NewNamespace};
+pub(crate) use outward::Outward;
 pub(crate) use server::{Form, ServerChange};
 
 /// What may be registered.

@@ -8,9 +8,10 @@ use crate::{
     access::Caller,
     domain::{
         Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OnChange, OrganizationId,
-        Permission, Prefixing, Secret, Server, ServerId, Sight, Slug, State, Timestamp, Transport,
+        Permission, Prefixing, Secret, Server, ServerAuth, ServerId, ServerTls, Sight, Slug, State,
+        Timestamp, Transport,
     },
-    registry::{Directory, Error, Registry, Settings, namespace},
+    registry::{Directory, Error, Registry, Settings, namespace, outward},
     store::Draft,
     upstream,
 };
@@ -33,6 +34,12 @@ pub(crate) struct Form {
     /// What is shown there with every request.
     #[serde(default)]
     headers: BTreeMap<String, Secret>,
+    /// How the gateway says there who it is.
+    #[serde(default)]
+    auth: ServerAuth,
+    /// What is shown there in the TLS handshake.
+    #[serde(default)]
+    tls: ServerTls,
     /// How messages travel there; where nothing is said, that is found out.
     #[serde(default, alias = "protocol")]
     transport: Option<String>,
@@ -239,11 +246,20 @@ impl Form {
                 for (name, value) in &self.headers {
                     check_header(name, value)?;
                 }
-                Ok(Endpoint::Http { url, headers: self.headers, transport })
+                outward::check_auth(&self.auth, &self.headers)?;
+                outward::check_tls(&self.tls, &url)?;
+                let (headers, auth, tls) = (self.headers, self.auth, self.tls);
+                Ok(Endpoint::Http { url, headers, transport, auth, tls })
             }
             (None, Some(command)) => {
                 if !self.headers.is_empty() {
                     return Err(wrong("headers", "headers belong to a url, not to a command"));
+                }
+                if self.auth != ServerAuth::None {
+                    return Err(outward::of_no_command("auth"));
+                }
+                if !self.tls.is_plain() {
+                    return Err(outward::of_no_command("tls"));
                 }
                 if !matches!(wanted, None | Some(Wanted::Stdio | Wanted::Remote(Transport::Auto))) {
                     return Err(wrong("transport", "a command is spoken to over stdio"));
@@ -420,6 +436,11 @@ mod tests {
             ("command", json!({"name": "a", "command": "a 'b"})),
             ("headers", json!({"name": "a", "url": "http://x/", "headers": {"Host": "y"}})),
             ("headers", json!({"name": "a", "url": "http://x/", "headers": {"X": "a\r\nb"}})),
+            (
+                "auth",
+                json!({"name": "a", "command": "x", "auth": {"type": "bearer", "token": "t"}}),
+            ),
+            ("tls", json!({"name": "a", "command": "x", "tls": {"ca": "y"}})),
             ("env", json!({"name": "a", "command": "x", "env": {"LD_PRELOAD": "y"}})),
             ("timeout_seconds", json!({"name": "a", "url": "http://x/", "timeout_seconds": 0})),
         ] {

@@ -64,7 +64,8 @@ async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unr
     if uri.scheme_str() != Some("https") || !may_be_asked(&uri, dials) {
         return Err(Unread::Address);
     }
-    let client = client_that(dials, settings).map_err(|error| Unread::Silent(error.into()))?;
+    let client =
+        client_that(dials, settings, None).map_err(|error| Unread::Silent(error.into()))?;
     let request = Request::get(uri)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, "tollhouse")

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     problem::{Classify, Kind},
+    upstream::UnusablePapers,
     wire::Unreadable,
 };
 
@@ -118,6 +119,13 @@ pub(crate) enum Error {
     /// The gateway has stopped speaking to it.
     #[error("the gateway has ended its connection to it")]
     Closed,
+    /// What is to be shown in its TLS handshake is no good.
+    #[error("its TLS cannot be set up: {source}")]
+    Papers {
+        /// Why.
+        #[from]
+        source: UnusablePapers,
+    },
     /// The system's TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls {
@@ -240,6 +248,7 @@ impl Error {
             | Self::Crowded { .. }
             | Self::TooManySessions { .. }
             | Self::Closed
+            | Self::Papers { .. }
             | Self::Tls { .. } => false,
         }
     }
@@ -268,6 +277,7 @@ impl Classify for Error {
             | Self::Busy { .. }
             | Self::Crowded { .. }
             | Self::TooManySessions { .. }
+            | Self::Papers { .. }
             | Self::Closed => Kind::Unavailable,
             Self::Broken { .. }
             | Self::Crashed { .. }

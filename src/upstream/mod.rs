@@ -45,7 +45,7 @@ pub(crate) use self::{
     document::Document,
     error::{Error, Exit},
     execute::Run,
-    http::may_be_shown,
+    http::{Papers, UnusablePapers, may_be_shown},
     party::{Ask, Party},
     peer::{Capabilities, Peer},
     settings::Settings,

@@ -23,7 +23,7 @@ use super::{
     callers::Board,
     child::{Child, Nursery, Pipes, Program},
     error::Limit,
-    http::{self, Http, Site, client},
+    http::{self, Http, Papers, Site, client, credentials},
     link::{self, Carrier, Link},
     own::Own,
     party::Ask,
@@ -34,7 +34,7 @@ use super::{
     way::Way,
 };
 use crate::{
-    domain::{Clock, Endpoint, Instance, InstanceId, Transport},
+    domain::{Clock, Endpoint, Instance, InstanceId, ServerTls, Transport},
     wire::{Answer, Era},
 };
 
@@ -99,7 +99,7 @@ impl Pool {
     ) -> Result<Self, Error> {
         let tasks = TaskTracker::new();
         let nursery = Arc::new(Nursery::new(&settings, warden, folder, environment));
-        let client = client(&settings)?;
+        let client = client(&settings, None)?;
         let settings = Arc::new(settings);
         let board = Board::new(NEWS);
         Ok(Self {
@@ -132,7 +132,7 @@ impl Pool {
         if let Some(found) = connections.by_instance.get(&instance.id).filter(is_same) {
             return Ok(Arc::clone(found));
         }
-        let new = Arc::new(self.connect(instance));
+        let new = Arc::new(self.connect(instance)?);
         let old = connections.by_instance.insert(instance.id, Arc::clone(&new));
         drop(connections);
         if let Some(old) = old {
@@ -141,10 +141,13 @@ impl Pool {
         Ok(new)
     }
 
-    fn connect(&self, instance: &Instance) -> Connection {
+    fn connect(&self, instance: &Instance) -> Result<Connection, Error> {
         let way = match &instance.endpoint {
-            Endpoint::Http { url, headers, transport } => {
-                self.remote(instance.id, Site::new(url, headers), *transport)
+            Endpoint::Http { url, headers, transport, auth, tls } => {
+                let shown = credentials(auth);
+                let shown = shown.iter().map(|(name, value)| (name, value));
+                let site = Site::new(url, headers.iter().chain(shown));
+                self.remote(instance.id, site, *transport, self.ground(tls)?)
             }
             Endpoint::Stdio { command, args, env, cwd } => {
                 let program = Program {
@@ -162,14 +165,31 @@ impl Pool {
         let own = Own::new(&self.stdio);
         let (watch, tasks) = (Watch::default(), self.http.tasks.clone());
         let is_modern_only = AtomicBool::new(false);
-        Connection { endpoint, places, limit, way, is_modern_only, own, watch, tasks }
+        Ok(Connection { endpoint, places, limit, way, is_modern_only, own, watch, tasks })
     }
 
-    fn remote(&self, id: InstanceId, site: Site, transport: Transport) -> Way {
-        let http = |site| Http::new(id, self.http.clone(), site);
+    /// What an instance at a URL is spoken to with. One that is shown a certificate shares no
+    /// connection with others.
+    fn ground(&self, tls: &ServerTls) -> Result<http::Ground, Error> {
+        if tls.is_plain() {
+            return Ok(self.http.clone());
+        }
+        let papers = Papers::read(tls)?;
+        let client = client(&self.http.settings, Some(&papers))?;
+        Ok(http::Ground { client, ..self.http.clone() })
+    }
+
+    fn remote(
+        &self,
+        id: InstanceId,
+        site: Site,
+        transport: Transport,
+        ground: http::Ground,
+    ) -> Way {
+        let http = |site| Http::new(id, ground.clone(), site);
         let link = |carrier, site| {
             let clock = Arc::clone(&self.stdio.clock);
-            Link::new(id, carrier, site, link::Ground { http: self.http.clone(), clock })
+            Link::new(id, carrier, site, link::Ground { http: ground.clone(), clock })
         };
         match transport {
             Transport::Auto => {

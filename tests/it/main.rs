@@ -20,6 +20,7 @@ mod login;
 mod matrix;
 mod oauth;
 mod observe;
+mod outward;
 mod pipeline;
 mod policy;
 mod problem;

@@ -92,7 +92,7 @@ const LISTS: [&str; 29] = [
 ];
 
 /// What names what is not there, or says too little.
-const ASKED: [Sample; 26] = [
+const ASKED: [Sample; 28] = [
     sending("POST", "/api/admin/setup", "/api/admin/setup", 422),
     sending("POST", "/gateway/servers", "/gateway/servers", 422),
     sample("GET", "/gateway/servers/{name}", "/gateway/servers/nobody", 404),
@@ -101,6 +101,8 @@ const ASKED: [Sample; 26] = [
     sample("GET", "/gateway/servers/{name}/changes", "/gateway/servers/nobody/changes", 404),
     sending("POST", APPROVE, "/gateway/servers/nobody/changes/approve", 422),
     sending("POST", REJECT, "/gateway/servers/nobody/changes/reject", 422),
+    sending("PUT", "/gateway/servers/{name}/auth", "/gateway/servers/nobody/auth", 422),
+    sending("PUT", "/gateway/servers/{name}/tls", "/gateway/servers/nobody/tls", 404),
     sample("GET", "/mcp/{server}/health", "/mcp/nobody/health", 404),
     sample("GET", "/api/admin/sessions/{id}", "/api/admin/sessions/x", 404),
     sample("DELETE", "/api/admin/sessions/{id}", "/api/admin/sessions/x", 404),

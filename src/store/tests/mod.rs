@@ -21,7 +21,7 @@ use super::{
 };
 use crate::domain::{
     Actor, Change, Endpoint, FixedClock, Instance, InstanceId, NamespaceId, Noun, OrganizationId,
-    Secret, Server, ServerId, State, Timestamp, Transport,
+    Secret, Server, ServerAuth, ServerId, ServerTls, State, Timestamp, Transport,
 };
 
 fn me() -> &'static Actor {
@@ -48,7 +48,13 @@ fn server(name: &str) -> Server {
         timeout_seconds: None,
         instances: vec![Instance {
             id: InstanceId::fresh(),
-            endpoint: Endpoint::Http { url, headers, transport: Transport::Auto },
+            endpoint: Endpoint::Http {
+                url,
+                headers,
+                transport: Transport::Auto,
+                auth: ServerAuth::Bearer { token: Secret::new("hunter2-canary") },
+                tls: ServerTls::default(),
+            },
         }],
         created_at: Timestamp::from_ms(1),
         updated_at: Timestamp::from_ms(1),

@@ -29,7 +29,7 @@ use tower::Service;
 
 use crate::{
     domain::{is_never_asked, is_public},
-    upstream::{Error, Settings},
+    upstream::{Error, Settings, http::Papers},
 };
 
 /// The client that all instances share.
@@ -61,19 +61,27 @@ impl Dials {
     }
 }
 
-/// Makes the client of all instances.
-pub(crate) fn client(settings: &Settings) -> Result<Client, Error> {
-    client_that(Dials::Most, settings)
+/// Makes a client of instances, which shows in its handshakes what these papers hold.
+pub(crate) fn client(settings: &Settings, papers: Option<&Papers>) -> Result<Client, Error> {
+    client_that(Dials::Most, settings, papers)
 }
 
 /// Makes a client that dials these addresses.
-pub(crate) fn client_that(dials: Dials, settings: &Settings) -> Result<Client, Error> {
+pub(crate) fn client_that(
+    dials: Dials,
+    settings: &Settings,
+    papers: Option<&Papers>,
+) -> Result<Client, Error> {
     let mut tcp = HttpConnector::new_with_resolver(Guarded(GaiResolver::new(), dials));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_connect_timeout(Some(settings.connect()));
-    let tls = HttpsConnector::with_connector(tcp, tls()?)?;
+    let mut tls = tls()?;
+    if let Some(papers) = papers {
+        papers.show(&mut tls)?;
+    }
+    let tls = HttpsConnector::with_connector(tcp, tls)?;
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())

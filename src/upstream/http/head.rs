@@ -1,6 +1,7 @@
 //! The headers of what is sent: those of the instance, those of the conversation, those of the
 //! request. None of them comes from a client.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
     header::{
@@ -9,9 +10,10 @@ use http::{
     },
 };
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use crate::{
-    domain::{HttpUrl, Secret},
+    domain::{HttpUrl, Secret, ServerAuth},
     upstream::handshake::Terms,
     wire::{
         Address, Request, Revision,
@@ -40,6 +42,20 @@ pub(crate) fn may_be_shown(name: &HeaderName) -> bool {
     let begins = |prefix: &str| name.as_str().starts_with(prefix);
     let is_mcps_own = begins("mcp-") && !begins(PARAM_PREFIX);
     !is_mcps_own && !begins("proxy-") && !FRAMING.contains(name)
+}
+
+/// The headers that say to a server who the gateway is, where they are the same all the time.
+pub(crate) fn credentials(auth: &ServerAuth) -> Option<(String, Secret)> {
+    let authorization = |words: String| Some(("authorization".to_owned(), Secret::new(words)));
+    match auth {
+        ServerAuth::None => None,
+        ServerAuth::Header { name, value } => Some((name.clone(), value.clone())),
+        ServerAuth::Bearer { token } => authorization(format!("Bearer {}", token.expose())),
+        ServerAuth::Basic { username, password } => {
+            let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
+            authorization(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+        }
+    }
 }
 
 /// Where an instance is, and what is shown there.
@@ -157,6 +173,21 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer x");
         assert_eq!(headers["host"], "example.com:81");
         assert_eq!(headers.len(), 5);
+    }
+
+    #[test]
+    fn who_the_gateway_is_is_said_as_http_says_it() {
+        let said = |auth| credentials(&auth).map(|(name, it)| (name, it.expose().to_owned()));
+        let pair = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+
+        assert_eq!(said(ServerAuth::None), None);
+        let token = Secret::new("a.b");
+        assert_eq!(said(ServerAuth::Bearer { token }), pair("authorization", "Bearer a.b"));
+        let (username, password) = ("Aladdin".to_owned(), Secret::new("open sesame"));
+        let basic = pair("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(said(ServerAuth::Basic { username, password }), basic);
+        let header = ServerAuth::Header { name: "X-Key".to_owned(), value: Secret::new("k") };
+        assert_eq!(said(header), pair("X-Key", "k"));
     }
 
     #[test]

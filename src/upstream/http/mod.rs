@@ -5,6 +5,7 @@
 mod answer;
 mod client;
 mod head;
+mod papers;
 #[cfg(test)]
 mod scripted;
 mod standing;
@@ -33,10 +34,13 @@ use tokio_util::{
 use tracing::debug;
 
 pub(super) use self::client::{Client, Dials, client, client_that};
-pub(crate) use self::head::may_be_shown;
 pub(super) use self::{
     answer::{Form, Messages, whole},
-    head::Site,
+    head::{Site, credentials},
+};
+pub(crate) use self::{
+    head::may_be_shown,
+    papers::{Papers, UnusablePapers},
 };
 use crate::{
     domain::InstanceId,

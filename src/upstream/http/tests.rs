@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::scripted::{Asked, Said, Scripted};
 use crate::{
-    domain::{Endpoint, Instance, InstanceId, Secret, SystemClock, Transport},
+    domain::{
+        Endpoint, Instance, InstanceId, Secret, ServerAuth, ServerTls, SystemClock, Transport,
+    },
     problem::chain,
     upstream::{Environment, Upstream},
     wire::{Address, Method},
@@ -33,6 +35,8 @@ impl House {
             url: url.parse().expect("a URL"),
             headers,
             transport: Transport::Auto,
+            auth: ServerAuth::None,
+            tls: ServerTls::default(),
         };
         let instance = Instance { id: InstanceId::fresh(), endpoint };
         Self { upstream: upstream.expect("an upstream"), instance }

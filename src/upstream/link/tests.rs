@@ -5,7 +5,9 @@ use tokio::sync::mpsc;
 
 use super::scripted::{Script, Scripted, Voice};
 use crate::{
-    domain::{Endpoint, Instance, InstanceId, Secret, SystemClock, Transport},
+    domain::{
+        Endpoint, Instance, InstanceId, Secret, ServerAuth, ServerTls, SystemClock, Transport,
+    },
     problem::chain,
     upstream::{Ear, Environment, MidCall, Party, Settings, Upstream, Wanted},
     wire::{Address, Method, Request, Tells},
@@ -26,7 +28,8 @@ impl House {
         let upstream = Upstream::new(settings, None, "/".into(), environment, clock);
         let headers = BTreeMap::from([("Authorization".to_owned(), Secret::new("Bearer x"))]);
         let url = server.url.parse().expect("a URL");
-        let endpoint = Endpoint::Http { url, headers, transport };
+        let (auth, tls) = (ServerAuth::None, ServerTls::default());
+        let endpoint = Endpoint::Http { url, headers, transport, auth, tls };
         let instance = Instance { id: InstanceId::fresh(), endpoint };
         Self { upstream: upstream.expect("an upstream"), instance }
     }

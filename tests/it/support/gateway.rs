@@ -88,6 +88,17 @@ impl Gateway {
         command.args(after).output().expect("the command runs")
     }
 
+    /// The same with this on its standard input.
+    pub(crate) fn piped(&self, words: &[&str], text: &str) -> Output {
+        let mut command = Self::command(words, &self.data());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        let mut input = child.stdin.take().expect("piped");
+        input.write_all(text.as_bytes()).expect("it reads");
+        drop(input);
+        child.wait_with_output().expect("it ends")
+    }
+
     /// As [`Gateway::cli`], for commands that must succeed.
     pub(crate) fn done(&self, words: &[&str]) -> String {
         let output = self.cli(words);

@@ -4,6 +4,7 @@ mod browser;
 mod fake_server;
 mod gateway;
 mod http;
+mod mutual_tls;
 mod socket;
 
 pub(crate) use browser::{
@@ -12,6 +13,7 @@ pub(crate) use browser::{
 pub(crate) use fake_server::{Act, FakeServer};
 pub(crate) use gateway::{Gateway, PASSWORD};
 pub(crate) use http::{Answer, Connection, find, request};
+pub(crate) use mutual_tls::MutualTls;
 pub(crate) use socket::Socket;
 
 use std::time::{Duration, Instant};

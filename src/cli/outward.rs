@@ -1,0 +1,191 @@
+//! What a server is shown of the gateway, as it is said in a shell. Secrets come from variables,
+//! standard input or files: what stands in the command line is read by everybody on the machine.
+
+use std::{
+    fs,
+    io::{self, Read},
+};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::{Context, Failure, out::Format, reach::reach};
+use crate::{
+    app::Folder,
+    client::ServerView,
+    domain::{Secret, ServerAuth, ServerTls},
+};
+
+/// The longest secret read, in bytes; the gateway takes no longer ones.
+const SECRET_BYTES: u64 = 16 * 1_024;
+
+/// How the gateway says to a server who it is.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct AuthFlags {
+    /// How the gateway says there who it is; the secret is asked for in one of the ways below
+    #[arg(long, value_name = "KIND", value_parser = ["none", "header", "bearer", "basic"])]
+    auth: Option<String>,
+    /// Name of the header, for --auth header
+    #[arg(long, value_name = "NAME", requires = "auth")]
+    auth_header: Option<String>,
+    /// User name, for --auth basic
+    #[arg(long, value_name = "NAME", requires = "auth")]
+    auth_user: Option<String>,
+    /// Variable of this shell that holds the value, token or password
+    #[arg(long, value_name = "VARIABLE", requires = "auth")]
+    auth_secret_env: Option<String>,
+    /// Read the value, token or password from standard input
+    #[arg(long, requires = "auth", conflicts_with = "auth_secret_env")]
+    auth_secret_stdin: bool,
+}
+
+/// What a server is shown in the TLS handshake.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct TlsFlags {
+    /// Certificate shown in the TLS handshake, as a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<String>,
+    /// Its key, as a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
+    /// Authorities of the server's certificate in place of the system's, as a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
+}
+
+/// A server, and how the gateway is to say there who it is.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  tollhouse server auth docs --auth bearer --auth-secret-env DOCS_TOKEN
+  printf '%s' \"$PASS\" | tollhouse server auth docs --auth basic --auth-user me --auth-secret-stdin
+  tollhouse server auth docs --auth none")]
+pub(super) struct ChangeAuth {
+    /// Name or id
+    server: String,
+    #[command(flatten)]
+    flags: AuthFlags,
+}
+
+/// A server, and what it is to be shown in the TLS handshake.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  tollhouse server tls docs --tls-cert gateway.pem --tls-key gateway.key --tls-ca ca.pem
+  tollhouse server tls docs --off")]
+pub(super) struct ChangeTls {
+    /// Name or id
+    server: String,
+    #[command(flatten)]
+    flags: TlsFlags,
+    /// Show nothing, and trust the system's authorities
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key", "tls_ca"])]
+    off: bool,
+}
+
+impl AuthFlags {
+    /// Whether anything is to be shown.
+    pub(super) fn is_given(&self) -> bool {
+        self.auth.is_some()
+    }
+
+    /// What they say, with the secret read.
+    pub(super) fn read(&self, context: &Context) -> Result<ServerAuth, Failure> {
+        let kind = self.auth.as_deref().unwrap_or("none");
+        let has_secret = self.auth_secret_env.is_some() || self.auth_secret_stdin;
+        let is_odd = (kind == "header") != self.auth_header.is_some()
+            || (kind == "basic") != self.auth_user.is_some()
+            || (kind != "none") != has_secret;
+        if is_odd {
+            let why = "header takes --auth-header, basic takes --auth-user, and all but none take \
+                       --auth-secret-env or --auth-secret-stdin";
+            return Err(Failure::misuse(format!("--auth {kind} is not said in full"), why));
+        }
+        let secret = || self.secret(context);
+        Ok(match (kind, &self.auth_header, &self.auth_user) {
+            ("header", Some(name), _) => {
+                ServerAuth::Header { name: name.clone(), value: secret()? }
+            }
+            ("basic", _, Some(username)) => {
+                ServerAuth::Basic { username: username.clone(), password: secret()? }
+            }
+            ("bearer", ..) => ServerAuth::Bearer { token: secret()? },
+            _ => ServerAuth::None,
+        })
+    }
+
+    fn secret(&self, context: &Context) -> Result<Secret, Failure> {
+        if let Some(name) = &self.auth_secret_env {
+            let value = context.environment.get(name).map(Secret::new);
+            return value.ok_or_else(|| {
+                let why = "--auth-secret-env names it";
+                Failure::misuse(format!("the variable {name} is not set here"), why)
+            });
+        }
+        let mut text = Zeroizing::new(String::new());
+        let read = io::stdin().lock().take(SECRET_BYTES).read_to_string(&mut text);
+        read.map_err(|error| Failure::new("the secret cannot be read", error.to_string()))?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+    }
+}
+
+impl TlsFlags {
+    /// Whether any of them is there.
+    pub(super) fn is_given(&self) -> bool {
+        self.tls_cert.is_some() || self.tls_ca.is_some()
+    }
+
+    /// What is in the files they name.
+    pub(super) fn read(&self) -> Result<ServerTls, Failure> {
+        let file = |path: &Option<String>| path.as_deref().map(read_file).transpose();
+        Ok(ServerTls {
+            certificate: file(&self.tls_cert)?,
+            key: file(&self.tls_key)?.map(Secret::new),
+            ca: file(&self.tls_ca)?,
+        })
+    }
+}
+
+fn read_file(path: &str) -> Result<String, Failure> {
+    let what = || format!("{path} cannot be read");
+    fs::read_to_string(path).map_err(|error| Failure::new(what(), error.to_string()))
+}
+
+/// Changes how the gateway says to a server who it is.
+pub(super) async fn change_auth(context: &Context, change: ChangeAuth) -> Result<(), Failure> {
+    if change.flags.auth.is_none() {
+        return Err(Failure::misuse("what is it to be?", "--auth was not given"));
+    }
+    let auth = change.flags.read(context)?;
+    let server = reach(context, Folder::MustBeThere, async |client| {
+        Ok(client.server_auth(&change.server, &auth).await?)
+    })
+    .await?;
+    let note = format!("{} is shown {} from its next call on", server.name, auth.as_str());
+    told(context, &server, &note)
+}
+
+/// Changes what a server is shown in the TLS handshake.
+pub(super) async fn change_tls(context: &Context, change: ChangeTls) -> Result<(), Failure> {
+    let tls = change.flags.read()?;
+    if tls.is_plain() != change.off {
+        return Err(Failure::misuse("what is it to be?", "neither a file nor --off was given"));
+    }
+    let server = reach(context, Folder::MustBeThere, async |client| {
+        Ok(client.server_tls(&change.server, &tls).await?)
+    })
+    .await?;
+    let note = format!("{} is shown it from its next connection on", server.name);
+    told(context, &server, &note)
+}
+
+fn told(context: &Context, server: &ServerView, note: &str) -> Result<(), Failure> {
+    match context.out.format {
+        Format::Json => context.out.json(server)?,
+        Format::Name => context.out.line(&server.name)?,
+        Format::Table => {}
+    }
+    context.out.note(note);
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Outward: what the gateway shows a server at a URL, so that it is let in.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, exposed, exposed_option};
+
+/// How the gateway says to a server who it is. Nothing of it ever comes from a client.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ServerAuth {
+    /// Not at all.
+    #[default]
+    None,
+    /// With a header of its own.
+    Header {
+        /// The header's name.
+        name: String,
+        /// What it says.
+        #[serde(with = "exposed")]
+        value: Secret,
+    },
+    /// With a bearer token that does not change.
+    Bearer {
+        /// The token.
+        #[serde(with = "exposed")]
+        token: Secret,
+    },
+    /// With a user name and a password.
+    Basic {
+        /// The user name.
+        username: String,
+        /// The password.
+        #[serde(with = "exposed")]
+        password: Secret,
+    },
+}
+
+impl ServerAuth {
+    /// Its name, as in requests and lists.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Header { .. } => "header",
+            Self::Bearer { .. } => "bearer",
+            Self::Basic { .. } => "basic",
+        }
+    }
+
+    /// The header it fills, in lower case; none where nothing is shown.
+    #[must_use]
+    pub fn header(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Header { name, .. } => Some(name.to_ascii_lowercase()),
+            Self::Bearer { .. } | Self::Basic { .. } => Some("authorization".to_owned()),
+        }
+    }
+}
+
+/// What is shown in the TLS handshake with a server, and who may vouch for it there. Texts are PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerTls {
+    /// The gateway's certificate there, and those between it and its authority.
+    pub certificate: Option<String>,
+    /// The certificate's key.
+    #[serde(with = "exposed_option")]
+    pub key: Option<Secret>,
+    /// The authorities of the server's certificate, in place of the system's.
+    pub ca: Option<String>,
+}
+
+impl ServerTls {
+    /// Whether nothing is asked for beyond what the system does anyway.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_what_was_asked_for_and_is_not_printed() {
+        for form in [
+            json!({"type": "none"}),
+            json!({"type": "header", "name": "X-Key", "value": "hunter2"}),
+            json!({"type": "bearer", "token": "hunter2"}),
+            json!({"type": "basic", "username": "u", "password": "hunter2"}),
+        ] {
+            let auth: ServerAuth = serde_json::from_value(form.clone()).expect("an auth");
+
+            assert_eq!(serde_json::to_value(&auth).expect("JSON"), form);
+            let stored = rmp_serde::to_vec_named(&auth).expect("a record");
+            assert_eq!(rmp_serde::from_slice::<ServerAuth>(&stored).expect("the same"), auth);
+            assert!(!format!("{auth:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn unknown_members_are_refused() {
+        for form in [
+            json!({"type": "bearer", "token": "x", "more": 1}),
+            json!({"type": "smoke"}),
+            json!({}),
+        ] {
+            assert!(serde_json::from_value::<ServerAuth>(form.clone()).is_err(), "{form}");
+        }
+    }
+}
