@@ -43,14 +43,14 @@ pub(super) struct AuthFlags {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct TlsFlags {
     /// Certificate shown in the TLS handshake, as a PEM file
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<String>,
+    #[arg(id = "tls_cert", long = "tls-cert", value_name = "FILE", requires = "tls_key")]
+    cert: Option<String>,
     /// Its key, as a PEM file
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<String>,
+    #[arg(id = "tls_key", long = "tls-key", value_name = "FILE", requires = "tls_cert")]
+    key: Option<String>,
     /// Authorities of the server's certificate in place of the system's, as a PEM file
-    #[arg(long, value_name = "FILE")]
-    tls_ca: Option<String>,
+    #[arg(id = "tls_ca", long = "tls-ca", value_name = "FILE")]
+    ca: Option<String>,
 }
 
 /// A server, and how the gateway is to say there who it is.
@@ -133,16 +133,16 @@ impl AuthFlags {
 impl TlsFlags {
     /// Whether any of them is there.
     pub(super) fn is_given(&self) -> bool {
-        self.tls_cert.is_some() || self.tls_ca.is_some()
+        self.cert.is_some() || self.ca.is_some()
     }
 
     /// What is in the files they name.
     pub(super) fn read(&self) -> Result<ServerTls, Failure> {
         let file = |path: &Option<String>| path.as_deref().map(read_file).transpose();
         Ok(ServerTls {
-            certificate: file(&self.tls_cert)?,
-            key: file(&self.tls_key)?.map(Secret::new),
-            ca: file(&self.tls_ca)?,
+            certificate: file(&self.cert)?,
+            key: file(&self.key)?.map(Secret::new),
+            ca: file(&self.ca)?,
         })
     }
 }

@@ -147,7 +147,7 @@ impl Pool {
                 let shown = credentials(auth);
                 let shown = shown.iter().map(|(name, value)| (name, value));
                 let site = Site::new(url, headers.iter().chain(shown));
-                self.remote(instance.id, site, *transport, self.ground(tls)?)
+                self.remote(instance.id, site, *transport, &self.ground(tls)?)
             }
             Endpoint::Stdio { command, args, env, cwd } => {
                 let program = Program {
@@ -184,7 +184,7 @@ impl Pool {
         id: InstanceId,
         site: Site,
         transport: Transport,
-        ground: http::Ground,
+        ground: &http::Ground,
     ) -> Way {
         let http = |site| Http::new(id, ground.clone(), site);
         let link = |carrier, site| {

@@ -122,7 +122,10 @@ mod tests {
         x509::X509NameBuilder,
     };
 
-    use super::*;
+    use super::{
+        UnusablePapers::{Half, Long, Mismatch, NoCertificate, NoKey},
+        *,
+    };
     use crate::domain::Secret;
 
     fn key() -> PKey<Private> {
@@ -186,7 +189,6 @@ mod tests {
         let (cipher, word) = (Cipher::aes_256_cbc(), b"password");
         let locked = text(own.private_key_to_pem_pkcs8_passphrase(cipher, word));
         let long = "x".repeat(PEM_BYTES + 1);
-        use UnusablePapers::{Half, Long, Mismatch, NoCertificate, NoKey};
 
         assert_eq!(refused(Some(&pem), None, None), Some(Half));
         assert_eq!(refused(None, Some(&key), None), Some(Half));
