@@ -215,7 +215,8 @@ impl Catalog {
 
     /// What an endpoint shows, as far as is known now.
     pub(super) fn merged(&self, view: &View) -> Result<Arc<Merged>, Error> {
-        let version = *self.0.version.borrow();
+        // Also a change that no shelf has followed yet holds from its answer on.
+        let version = *self.0.version.borrow() + self.0.registry.version();
         if let Some(merged) = self.0.merged.load().get(view)
             && merged.version == version
         {

@@ -95,6 +95,11 @@ impl Registry {
         self.0.directory.load_full()
     }
 
+    /// Counts the views there were.
+    pub(crate) fn version(&self) -> u64 {
+        *self.0.changed.borrow()
+    }
+
     /// Tells of every new view.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
