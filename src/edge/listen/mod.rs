@@ -197,9 +197,12 @@ where
         let service = service_fn(|request| {
             let answering = busy.begin();
             let answer = self.answer(peer, request);
-            let upgrade = &upgrade;
+            let (busy, upgrade) = (&busy, &upgrade);
             async move {
                 let mut answer = answer.await.map(|body| answering.until_end_of(body));
+                if busy.is_in_body() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 *upgrade.lock() = answer.extensions_mut().remove::<Upgrade>();
                 Ok::<Response<Answer<B>>, Infallible>(answer)
             }

@@ -81,6 +81,26 @@ async fn requests_sent_together_are_answered_in_turn() {
 }
 
 #[tokio::test]
+async fn an_answer_before_the_end_of_the_request_says_that_it_is_the_last() {
+    let trial = Trial::open(Settings::default()).await;
+    let mut client = trial.connect().await;
+    let whole = "POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let (part, end) = whole.split_at(whole.len() - 1);
+
+    for _ in 0..2 {
+        client.write(whole).await;
+        let answer = client.read_until("\r\n\r\n").await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+    client.write(part).await;
+    let answer = client.read_until("\r\n\r\n").await;
+    client.write(end).await;
+
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
 async fn a_large_body_comes_through() {
     let trial = Trial::open(Settings::default()).await;
     let mut client = trial.connect().await;

@@ -41,7 +41,7 @@ pub(crate) struct Trial {
 }
 
 /// What stands behind the door: `/held` answers when told, `/panic` panics, `/big` answers much,
-/// and anything else echoes.
+/// `/unread` answers without reading, and anything else echoes.
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
     /// Requests that came in.
@@ -62,6 +62,7 @@ impl Rooms {
         match request.uri().path() {
             "/panic" => panic!("as asked"),
             "/held" => self.held.acquire().await.expect("never closed").forget(),
+            "/unread" => return Response::default(),
             "/big" => return Response::new(Bytes::from(vec![0; BIG]).into()),
             _ => {}
         }

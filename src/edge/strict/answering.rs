@@ -1,4 +1,4 @@
-//! While a request is being answered, the client owes us nothing.
+//! While a request is being answered, the client owes us nothing but the rest of it.
 
 use std::{
     pin::Pin,
@@ -11,19 +11,38 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 
-/// Whether a request is being answered: set by the service of a connection, read by its socket.
+/// What the service of a connection and its socket tell each other.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Busy(Arc<AtomicBool>);
+pub(crate) struct Busy(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    /// A request is being answered: said by the service.
+    is_answering: AtomicBool,
+    /// The body of a request has begun and not ended: said by the socket.
+    is_in_body: AtomicBool,
+}
 
 impl Busy {
     /// Begins to answer, until the guard is dropped.
     pub(crate) fn begin(&self) -> Answering {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_answering.store(true, Ordering::Relaxed);
         Answering(self.clone())
     }
 
+    /// Whether there is more to come of a request. Answered then, hyper closes the connection
+    /// unless the rest is there at once, and RFC 9112 (9.6) asks to announce that: a client that
+    /// keeps connections would send its next request on this one, and lose it.
+    pub(crate) fn is_in_body(&self) -> bool {
+        self.0.is_in_body.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_answering.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_body(&self, is_in_body: bool) {
+        self.0.is_in_body.store(is_in_body, Ordering::Relaxed);
     }
 }
 
@@ -40,7 +59,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.is_answering.store(false, Ordering::Relaxed);
     }
 }
 

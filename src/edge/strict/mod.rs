@@ -111,7 +111,9 @@ impl<S> Strict<S> {
     fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Poll<io::Result<()>> {
         let fresh = &buf.filled()[before..];
         self.note_read(fresh.len());
-        let Err(cut) = self.framing.follow(fresh) else {
+        let outcome = self.framing.follow(fresh);
+        self.busy.note_body(self.framing.place() == Place::Body);
+        let Err(cut) = outcome else {
             return Poll::Ready(Ok(()));
         };
         tracing::debug!(fault = ?cut.fault, "request refused");
