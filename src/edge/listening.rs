@@ -1,8 +1,10 @@
 //! Listening for older clients: what today's revision tells those who ask to listen, they are
 //! told on the stream that stands open.
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
-    access::{Credential, Reach},
+    access::{Leash, Reach},
     edge::{
         arrival::{Arrival, Inside},
         converse::call_of,
@@ -70,40 +72,42 @@ impl Inside {
         };
         let agreed = listening.agreed().clone();
         let over = session.listen_anew();
-        let (inside, session, credential) =
-            (self.clone(), session.clone(), arrival.credential.clone());
-        self.sessions.tasks().spawn(async move {
-            let telling = tell(&inside, &session, &credential, listening);
-            over.run_until_cancelled(telling).await;
-        });
+        let leash = self.pipeline.leash(&arrival.credential, Reach::Owner);
+        let (inside, session) = (self.clone(), session.clone());
+        self.sessions.tasks().spawn(tell(inside, session, leash, over, listening));
         Ok(agreed)
     }
 }
 
-async fn tell(
-    inside: &Inside,
-    session: &Session,
-    credential: &Credential,
+/// Tells a session what is heard for it, until that is over.
+#[expect(clippy::manual_async_fn, reason = "thousands wait here, and would hold all this twice")]
+fn tell(
+    inside: Inside,
+    session: Session,
+    leash: Leash,
+    over: CancellationToken,
     mut listening: Listening,
-) {
-    let leash = inside.pipeline.leash(credential, Reach::Owner);
-    loop {
-        let notice = tokio::select! {
-            biased;
-            () = leash.over() => return inside.sessions.turn_out(session.id()),
-            notice = listening.next() => notice,
-        };
-        let Some(notice) = notice else { return };
-        let is_wanted = match (notice.tells(), session.level()) {
-            (Tells::Message { level }, Some(wanted)) => *level >= wanted,
-            _ => true,
-        };
-        let message = match notice.tells() {
-            Tells::Task => tasks::notice(&notice),
-            _ => Some(notice.bytes().clone()),
-        };
-        if let Some(message) = message.filter(|_| is_wanted) {
-            let _place = session.tell(message);
+) -> impl Future<Output = ()> + Send {
+    async move {
+        loop {
+            let notice = tokio::select! {
+                biased;
+                () = over.cancelled() => return,
+                () = leash.over() => return inside.sessions.turn_out(session.id()),
+                notice = listening.next() => notice,
+            };
+            let Some(notice) = notice else { return };
+            let is_wanted = match (notice.tells(), session.level()) {
+                (Tells::Message { level }, Some(wanted)) => *level >= wanted,
+                _ => true,
+            };
+            let message = match notice.tells() {
+                Tells::Task => tasks::notice(&notice),
+                _ => Some(notice.bytes().clone()),
+            };
+            if let Some(message) = message.filter(|_| is_wanted) {
+                let _place = session.tell(message);
+            }
         }
     }
 }

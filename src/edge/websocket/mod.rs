@@ -67,7 +67,6 @@ impl Channels {
         response.extensions_mut().insert(Upgrade::new(move |rest| {
             let socket = Socket::open(rest, outbox, largest, &settings);
             // Boxed before it runs: a future holds its arguments twice.
-            // Boxed before it runs: a future holds its arguments twice.
             Box::pin(converse(Box::new(Conversation { socket, channel: Some(channel), reader })))
         }));
         response
