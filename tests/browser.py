@@ -33,6 +33,7 @@ class Browser:
     """One browser with one page and no past."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.log = folder / "chromium.log"
         self.profile = folder / "profile"
         self.number = 0

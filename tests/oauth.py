@@ -1,35 +1,54 @@
-"""A real client and a real browser: a person signs in, consents, and takes it back.
+"""Real clients and a real browser: people sign in, consent, and take it back.
 
-The Python SDK registers itself with its own OAuth provider, and sends its person to the gateway in
-Chromium. Then a page of somebody else tries to get leave in that person's name.
+The SDKs register themselves with their own OAuth providers, and send their people to the gateway in
+Chromium. Two people use the same gateway, and each acts in their own name. Then a page of somebody
+else tries to get leave in their name. Last, the official suite judges the authorization server.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from browser import Browser
 from gateway import Gateway
-from process import ROOT, TOOLS, kill, until
+from process import ROOT, TOOLS, ask, free_port, kill, until
 
 PASSWORD = "a passphrase of some length"
 CALL = ["tools/call", {"name": "tollhouse__current_time", "arguments": {}}]
 ALLOW = "button[value=allow]"
+CLIENTS = ROOT / "tests/clients"
+NODE = TOOLS / "node/node_modules"
+SUITE = (NODE / ".bin/node", NODE / "@modelcontextprotocol/conformance/dist/index.js")
+EVIDENCE = ROOT / "target/conformance/authorization"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A client, under the name it gives itself."""
+
+    name: str
+    words: tuple[Path, ...]
+
+
+PYTHON = Program("Python", (TOOLS / "python-2/bin/python", CLIENTS / "oauth_2.py"))
+JAVASCRIPT = Program("Node", (NODE / ".bin/node", CLIENTS / "oauth_client_2.mjs"))
 
 
 class Client:
-    """The client in a process of its own, spoken to line by line."""
+    """A client in a process of its own, spoken to line by line."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        words = [TOOLS / "python-2/bin/python", ROOT / "tests/clients/oauth_2.py", url]
+    def __init__(self, program: Program, url: str, log: Path) -> None:
+        words = [*program.words, url]
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [str(word) for word in words],
@@ -57,8 +76,8 @@ class Client:
         return self.hear("result")
 
 
-def consents(gateway: Gateway) -> list[dict[str, Any]]:
-    return json.loads(gateway.command("consent", "list", "--user", "admin", "-o", "json"))
+def consents(gateway: Gateway, person: str) -> list[dict[str, Any]]:
+    return json.loads(gateway.command("consent", "list", "--user", person, "-o", "json"))
 
 
 @contextmanager
@@ -90,81 +109,178 @@ def evil(url: str) -> Iterator[str]:
         server.shutdown()
 
 
-def sign_in(gateway: Gateway, client: Client, browser: Browser) -> None:
-    url = client.hear("open")
-    assert url.startswith(f"{gateway.url}/oauth/authorize?"), url
-    browser.open(url)
-    browser.type("[name=username]", "admin")
+@dataclass(frozen=True)
+class Trial:
+    """A person with a browser, and a client that acts for them."""
+
+    gateway: Gateway
+    browser: Browser
+    program: Program
+    client: Client
+    person: str
+
+    def consents(self) -> list[dict[str, Any]]:
+        return consents(self.gateway, self.person)
+
+    def prove(self) -> None:
+        self.client.send(["tools/list", {}])
+        self.sign_in()
+        assert "tollhouse__current_time" in self.client.hear("result")
+        assert self.client.ask(CALL)["content"]
+        [given] = self.consents()
+        said = (given["client_name"], given["scopes"])
+        assert said == (self.program.name, ["mcp:read", "mcp:call"]), given
+        print(f"{self.person} signed in, consented, and {self.program.name} called a tool")
+
+        self.client.ask(["expire", {}])
+        assert self.client.ask(CALL)["content"]
+        [renewed] = self.consents()
+        assert renewed["id"] == given["id"] and renewed["renewed_at"] > given["renewed_at"], renewed
+        print(f"{self.program.name} renewed its tokens without its person")
+
+    def sign_in(self) -> None:
+        url = self.client.hear("open")
+        assert url.startswith(f"{self.gateway.url}/oauth/authorize?"), url
+        self.browser.open(url)
+        enter(self.browser, self.person)
+        self.browser.await_text(f"{self.program.name} wants to act for you")
+        assert f"{self.gateway.url}/mcp" in self.browser.text(), self.browser.text()
+        assert not self.consents()
+        self.browser.click(ALLOW)
+        self.browser.await_text("You may go back.")
+
+    def take_back(self) -> None:
+        [given] = self.consents()
+        self.gateway.command("consent", "revoke", given["id"])
+        self.client.send(CALL)
+        url = self.client.hear("open")
+        self.cheat(url)
+        print("a page of somebody else showed ours in no frame, and sent no form of ours")
+
+        self.browser.open(url)
+        self.browser.click("button[value=deny]")
+        self.browser.await_text("You may go back.")
+        assert "access_denied" in self.client.hear("error")
+        assert not self.consents()
+        print("once leave was taken back, it had to be asked for again, and was not given")
+
+    def cheat(self, url: str) -> None:
+        """Another site wants what the person's browser could give."""
+        with evil(url) as site:
+            self.browser.events.clear()
+            self.browser.open(f"{site}/frame")
+
+            def is_kept_out() -> bool:
+                self.browser.text()
+                return any("frame-ancestors" in json.dumps(event) for event in self.browser.events)
+
+            until(is_kept_out, "the browser keeps the page out of the frame")
+            self.browser.open(f"{site}/post")
+            self.browser.await_text("pages of this Origin may not call the gateway")
+            where = self.browser.evaluate("location.href")
+            assert where.startswith(self.gateway.url), where
+        assert not self.consents()
+
+
+def enter(browser: Browser, person: str) -> None:
+    browser.type("[name=username]", person)
     browser.type("[name=password]", PASSWORD)
     browser.click("button[value=sign_in]")
-    browser.await_text("Python wants to act for you")
-    assert f"{gateway.url}/mcp" in browser.text(), browser.text()
-    assert not consents(gateway)
-    browser.click(ALLOW)
-    browser.await_text("You may go back.")
 
 
-def cheat(gateway: Gateway, browser: Browser, url: str) -> None:
-    """Another site wants what the person's browser could give."""
-    before = consents(gateway)
-    with evil(url) as site:
-        browser.events.clear()
-        browser.open(f"{site}/frame")
+@contextmanager
+def trial(
+    gateway: Gateway, folder: Path, program: Program, person: str, browser: Browser
+) -> Iterator[Trial]:
+    log = folder / f"{program.name}-{person}.log"
+    client = Client(program, f"{gateway.url}/mcp", log)
+    try:
+        yield Trial(gateway, browser, program, client, person)
+    except BaseException:
+        print(log.read_text()[-4000:])
+        raise
+    finally:
+        kill(client.process)
 
-        def is_kept_out() -> bool:
-            browser.text()
-            return any("frame-ancestors" in json.dumps(event) for event in browser.events)
 
-        until(is_kept_out, "the browser keeps the page out of the frame")
-        browser.open(f"{site}/post")
-        browser.await_text("pages of this Origin may not call the gateway")
-        where = browser.evaluate("location.href")
-        assert where.startswith(gateway.url), where
-    assert consents(gateway) == before
+def judge(gateway: Gateway, browser: Browser, person: str) -> None:
+    """The official suite is the client, and its person does what it prints."""
+    port = free_port()
+    redirect = f"http://127.0.0.1:{port}/callback"
+    form = {"client_name": "Suite", "redirect_uris": [redirect]}
+    status, answer = ask(f"{gateway.url}/oauth/register", form, {})
+    assert status == 201, answer
+    words = {
+        "--url": gateway.url,
+        "--client-id": json.loads(answer)["client_id"],
+        "--resource": f"{gateway.url}/mcp",
+        "--port": str(port),
+        "--output-dir": str(EVIDENCE),
+    }
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    suite = subprocess.Popen(
+        [*SUITE, "authorization", *(word for pair in words.items() for word in pair)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert suite.stdout
+        printed = iter(suite.stdout.readline, "")
+        url = next(line.strip() for line in printed if line.startswith(f"{gateway.url}/oauth/"))
+        browser.open(url)
+        enter(browser, person)
+        browser.click(ALLOW)
+        rest = "".join(printed)
+        assert suite.wait(30) == 0, rest
+    finally:
+        kill(suite)
+    checks = [
+        (check["id"], check["status"])
+        for found in EVIDENCE.rglob("checks.json")
+        for check in json.loads(found.read_text())
+    ]
+    assert {status for _, status in checks} == {"SUCCESS"}, checks
+    assert {check for check, _ in checks} == {
+        "authorization-server-metadata",
+        "authorization-server-metadata-cimd",
+        "authorization-code-grant",
+    }, checks
+    print(f"the official suite finds {len(checks)} of {len(checks)} checks kept")
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tollhouse-") as name:
         folder = Path(name)
-        with Gateway(folder) as gateway, Browser(folder) as browser:
-            client = Client(f"{gateway.url}/mcp", folder / "client.log")
-            try:
-                prove(gateway, client, browser)
-            except BaseException:
-                print((folder / "client.log").read_text()[-4000:])
-                raise
-            finally:
-                kill(client.process)
+        with Gateway(folder) as gateway:
+            gateway.command("user", "create", "guest", "--password-stdin", stdin=PASSWORD)
+            prove(gateway, folder)
     return 0
 
 
-def prove(gateway: Gateway, client: Client, browser: Browser) -> None:
-    client.send(["tools/list", {}])
-    sign_in(gateway, client, browser)
-    assert "tollhouse__current_time" in client.hear("result")
-    assert client.ask(CALL)["content"]
-    [given] = consents(gateway)
-    assert (given["client_name"], given["scopes"]) == ("Python", ["mcp:read", "mcp:call"]), given
-    print("signed in, consented, and called a tool")
-
-    client.ask(["expire", {}])
-    assert client.ask(CALL)["content"]
-    [renewed] = consents(gateway)
-    assert renewed["id"] == given["id"] and renewed["renewed_at"] > given["renewed_at"], renewed
-    print("renewed its tokens without its person")
-
-    gateway.command("consent", "revoke", given["id"])
-    client.send(CALL)
-    url = client.hear("open")
-    cheat(gateway, browser, url)
-    print("stood in no frame, and took no form of another site")
-
-    browser.open(url)
-    browser.click("button[value=deny]")
-    browser.await_text("You may go back.")
-    assert "access_denied" in client.hear("error")
-    assert not consents(gateway)
-    print("had to ask again once leave was taken back, and was told no")
+def prove(gateway: Gateway, folder: Path) -> None:
+    with (
+        Browser(folder / "one") as browser,
+        Browser(folder / "other") as other,
+        trial(gateway, folder, PYTHON, "admin", browser) as first,
+        trial(gateway, folder, JAVASCRIPT, "guest", other) as second,
+    ):
+        first.prove()
+        second.prove()
+        [given], [others] = first.consents(), second.consents()
+        assert given["id"] != others["id"]
+        first.take_back()
+        # What one took back, the other keeps.
+        assert second.client.ask(CALL)["content"]
+        second.take_back()
+    for program, person in ((PYTHON, "guest"), (JAVASCRIPT, "admin")):
+        with (
+            Browser(folder / f"{program.name}-{person}") as browser,
+            trial(gateway, folder, program, person, browser) as swapped,
+        ):
+            swapped.prove()
+    with Browser(folder / "suite") as browser:
+        judge(gateway, browser, "admin")
 
 
 if __name__ == "__main__":
