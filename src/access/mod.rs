@@ -70,7 +70,7 @@ pub(crate) use organizations::{NewOrganization, OrganizationChange};
 pub(crate) use page::{is_same_origin, set_cookie};
 pub(crate) use people::furnish;
 pub(crate) use permit::{Caller, DEFAULT_ORGANIZATION, Permit};
-pub(crate) use policy::{Definition, Question, Veil, Written};
+pub(crate) use policy::{Definition, Question, Replay, Veil, Written};
 pub(crate) use profile::{PasswordForm, Profile, ProfileForm};
 pub(crate) use sign_in::{Attempt, Pass, SignedIn};
 pub(crate) use site::{Resource, Site};

@@ -277,14 +277,20 @@ fn policies() -> Vec<Route> {
     use Need::May;
     use Permission as P;
     let paths = [
-        ["/policies", "/policies/{id}", "/policies/test"],
-        ["/api/admin/policies", "/api/admin/policies/{id}", "/api/admin/policies/test"],
+        ["/policies", "/policies/{id}", "/policies/test", "/policies/replay"],
+        [
+            "/api/admin/policies",
+            "/api/admin/policies/{id}",
+            "/api/admin/policies/test",
+            "/api/admin/policies/replay",
+        ],
     ];
-    let of = |[all, one, test]: [&'static str; 3]| {
+    let of = |[all, one, test, replay]: [&'static str; 4]| {
         [
             get(all, May(P::PoliciesRead), policies::list),
             post(all, May(P::PoliciesWrite), policies::create),
             post(test, May(P::PoliciesRead), policies::test),
+            post(replay, May(P::PoliciesRead), policies::replay),
             get(one, May(P::PoliciesRead), policies::show),
             put(one, May(P::PoliciesWrite), policies::update),
             patch(one, May(P::PoliciesWrite), policies::update),

@@ -1,5 +1,7 @@
 //! Policies.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -10,12 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    access::{Access, Definition, Error, Question, Written},
+    access::{Access, Caller, Definition, Error, Question, Replay, Written},
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, one},
     },
-    domain::PolicyType,
+    domain::{Item, PolicyType, Server},
     problem::{Kind, Problem},
 };
 
@@ -117,14 +119,36 @@ pub(super) async fn test(
     State(office): State<Office>,
     Checked(question): Checked<Question>,
 ) -> Result<Response, Failure> {
-    let sight = caller.principal().sight();
-    let (kind, name) = question.item().map_err(refused)?;
-    let directory = office.registry.directory();
-    let server = directory.find(&sight, &question.server);
-    let item = office.catalog.known(&sight, &question.server, kind, name);
-    let known = (server.map(|server| &**server), item.as_ref());
+    let (server, item) = known(&office, &caller, &question);
+    let known = (server.as_deref(), item.as_ref());
     let explained = office.access.explain(&caller, &question, known).map_err(refused)?;
     Ok(one(explained))
+}
+
+/// Says what a policy would make of calls that were made.
+pub(super) async fn replay(
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
+    Checked(replay): Checked<Replay>,
+) -> Result<Response, Failure> {
+    let known = |question: &Question| known(&office, &caller, question);
+    let calls = office.access.replay(&caller, &replay, known).map_err(refused)?;
+    let count = calls.len();
+    Ok(Json(json!({ "success": true, "data": calls, "count": count })).into_response())
+}
+
+/// What is known of the server and the item that a question is about.
+fn known(
+    office: &Office,
+    caller: &Caller,
+    question: &Question,
+) -> (Option<Arc<Server>>, Option<Item>) {
+    let sight = caller.principal().sight();
+    let server = office.registry.directory().find(&sight, &question.server).cloned();
+    let item = question.item().ok();
+    let item =
+        item.and_then(|(kind, name)| office.catalog.known(&sight, &question.server, kind, name));
+    (server, item)
 }
 
 /// Text that is no policy is told like any JSON that does not describe what it should, but for a

@@ -27,6 +27,7 @@ mod table;
 mod tools;
 mod trust;
 mod users;
+mod whatif;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -155,7 +156,7 @@ enum Verb {
     /// Organizations, for gateways that serve several: list, show, create, update, delete
     #[command(subcommand, alias = "orgs", after_help = organizations::HELP)]
     Org(organizations::Organizations),
-    /// Policies: list, show, create, update, delete, test, explain
+    /// Policies: list, show, create, update, delete, test, explain, whatif
     #[command(
         subcommand,
         alias = "policies",

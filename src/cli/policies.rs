@@ -5,7 +5,13 @@ use std::io::Read as _;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, out::Format, reach::reach, table::table};
+use super::{
+    Context, Failure,
+    out::Format,
+    reach::reach,
+    table::table,
+    whatif::{self, WhatIf},
+};
 use crate::{
     app::Folder,
     client::{PolicyAnswer, PolicyStep, PolicyView},
@@ -68,6 +74,15 @@ Examples:
     /// The same, with every check of every policy
     #[command(after_help = "Example:\n  tollhouse policy explain --server files --tool write_file")]
     Explain(Box<Test>),
+    /// Say what a policy would have made of calls that were made, by who called what
+    #[command(
+        name = "whatif",
+        after_help = "\
+Examples:
+  journalctl -u tollhouse -o cat | tollhouse policy whatif no-writes.yaml --since 7d
+  tollhouse policy whatif no-writes.yaml --log tollhouse.log -o json"
+    )]
+    WhatIf(WhatIf),
 }
 
 /// A call that is only thought of.
@@ -131,6 +146,7 @@ pub(super) async fn run(context: &Context, policies: Policies) -> Result<(), Fai
         Policies::Delete { policy } => delete(context, &policy).await,
         Policies::Test(test) => ask(context, *test, Detail::Verdict).await,
         Policies::Explain(test) => ask(context, *test, Detail::Checks).await,
+        Policies::WhatIf(asked) => whatif::run(context, &asked).await,
     }
 }
 
@@ -303,7 +319,7 @@ fn tell_checks(context: &Context, step: &PolicyStep) -> Result<(), Failure> {
 }
 
 /// A definition out of a file, in JSON or YAML.
-fn read(file: &str) -> Result<Value, Failure> {
+pub(super) fn read(file: &str) -> Result<Value, Failure> {
     let mut text = String::new();
     let read = if file == "-" {
         std::io::stdin().lock().take(BYTES_LIMIT + 1).read_to_string(&mut text)

@@ -33,7 +33,7 @@ pub use self::{
     people::{
         NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
-    policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView},
+    policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView, ReplayedCall},
     sign_in::{ProfileView, SignInForm, Tokens},
     trust::{ChangeView, Decision, FieldView, Lock, LockedServer, Locking},
 };

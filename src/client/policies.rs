@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Client, Error, manage::segment};
 
@@ -99,6 +99,21 @@ pub struct PolicyCheck {
     pub holds: String,
 }
 
+/// How a call that was made would be decided today.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayedCall {
+    /// `allowed`, `denied`, `depends` or `unknown`, without the policy that is tried.
+    pub before: String,
+    /// The same, with it.
+    pub after: String,
+    /// The policy that decides afterwards.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Why nobody can say.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 impl Client {
     /// All policies, those that are asked first at the top.
     pub async fn policies(&self) -> Result<Vec<PolicyView>, Error> {
@@ -129,5 +144,14 @@ impl Client {
     /// How a call would be decided, and why.
     pub async fn policy_test(&self, question: &Value) -> Result<PolicyAnswer, Error> {
         self.post("/policies/test", question).await
+    }
+
+    /// How calls that were made would be decided without and with a policy, in their order.
+    pub async fn policy_replay(
+        &self,
+        policy: &Value,
+        calls: &[&Value],
+    ) -> Result<Vec<ReplayedCall>, Error> {
+        self.post("/policies/replay", &json!({"policy": policy, "calls": calls})).await
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     domain::{
-        Clock, Principal, PrincipalKind, Scope, Server, Target, Timestamp, Verdict, is_hidden,
+        Clock, Principal, PrincipalKind, Role, Scope, Server, Target, Timestamp, Verdict, is_hidden,
     },
     observe::{Log, Metrics, Settings},
     problem::Problem,
@@ -133,7 +133,7 @@ impl Line {
     /// Notes who calls.
     pub(crate) fn caller(&mut self, principal: &Principal) {
         if let Some(entry) = &mut self.entry {
-            entry.caller = Some(principal.kind.clone());
+            entry.caller = Some((principal.kind.clone(), principal.role));
         }
     }
 
@@ -186,7 +186,7 @@ struct Entry {
     client: Option<Box<str>>,
     via: &'static str,
     began: Instant,
-    caller: Option<PrincipalKind>,
+    caller: Option<(PrincipalKind, Role)>,
     server: Option<Arc<Server>>,
     item: Option<Box<str>>,
     attempts: u32,
@@ -217,8 +217,8 @@ impl Entry {
                 add(line, name, text);
             }
         }
-        if let Some(caller) = &self.caller {
-            let _ = write!(line, r#","caller":"{caller}""#);
+        if let Some((caller, role)) = &self.caller {
+            let _ = write!(line, r#","caller":"{caller}","role":"{role}""#);
         }
         match outcome {
             Outcome::Problem(problem) => {
@@ -252,7 +252,7 @@ impl Entry {
         if let Some(client) = &self.client {
             let _ = write!(line, " client={}", plain(client));
         }
-        if let Some(caller) = &self.caller {
+        if let Some((caller, _)) = &self.caller {
             let _ = write!(line, " caller={caller}");
         }
         if let Some(verdict) = &self.verdict

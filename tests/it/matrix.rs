@@ -166,9 +166,11 @@ fn samples() -> Vec<Sample> {
     ));
     all.extend(things("/policies", "/policies/{id}", "/policies/nobody"));
     all.push(sending("POST", "/policies/test", "/policies/test", 422));
+    all.push(sending("POST", "/policies/replay", "/policies/replay", 422));
     let (list, one) = ("/api/admin/policies", "/api/admin/policies/{id}");
     all.extend(things(list, one, "/api/admin/policies/nobody"));
     all.push(sending("POST", "/api/admin/policies/test", "/api/admin/policies/test", 422));
+    all.push(sending("POST", "/api/admin/policies/replay", "/api/admin/policies/replay", 422));
     let inside = "/api/admin/namespaces/{namespace}/servers";
     all.push(sample("GET", inside, "/api/admin/namespaces/nobody/servers", 404));
     let inside = "/api/admin/namespaces/{namespace}/sessions";

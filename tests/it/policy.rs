@@ -460,6 +460,67 @@ fn the_line_of_a_call_tells_who_decided_and_on_what() {
 }
 
 #[test]
+fn a_policy_can_be_tried_on_calls_that_were_made() {
+    let house = house_with("observe: {format: json}\n");
+    let (id, user) = house.gateway.make_key("", &json!({"name": "bob", "role": "user"}));
+    let admin = house.gateway.key.clone();
+    let file = std::path::Path::new(&house.gateway.data()).join("../policy.json");
+    let log = std::path::Path::new(&house.gateway.data()).join("../calls.log");
+    let whatif = |policy: &Value| {
+        std::fs::write(&file, policy.to_string()).expect("writable");
+        let [file, log] = [&file, &log].map(|path| path.to_str().expect("a path"));
+        let said = house.gateway.done(&["policy", "whatif", file, "--log", log, "-o", "json"]);
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let rows = said["changes"].as_array().expect("rows").iter().map(|row| {
+            let text = |member: &str| row[member].as_str().unwrap_or("-").to_owned();
+            let what = [text("change"), text("caller"), text("item"), text("policy")].join(" ");
+            (what, row["calls"].as_u64().expect("a number"))
+        });
+        (rows.collect::<Vec<_>>(), said["replayed"].clone())
+    };
+    // This one looks at a path, so the journal keeps it.
+    house.put(&json!({
+        "name": "no-secrets",
+        "conditions": {"arguments.path": "/secret"},
+        "actions": {"effect": "deny"},
+    }));
+    for _ in 0..2 {
+        house.call(&user, "files__write", &json!({"path": "/tmp/a", "text": "x"}));
+    }
+    house.call(&user, "files__read", &json!({"path": "/secret"}));
+    house.call(&admin, "files__write", &json!({"path": "/tmp/b", "text": "y"}));
+    eventually("the calls are written", || {
+        let said = house.gateway.log();
+        let calls = said.lines().filter(|line| line.contains(r#""method":"tools/call""#));
+        let calls: Vec<&str> = calls.collect();
+        (calls.len() == 4).then(|| std::fs::write(&log, calls.join("\n")).expect("writable"))
+    });
+
+    let denied = |count| ("newly_denied key bob write no-writes".to_owned(), count);
+    assert_eq!(whatif(&no_writes()), (vec![denied(2)], 4.into()));
+    let looser = json!({"name": "no-secrets", "conditions": {"arguments.path": "/other"}});
+    let allowed = ("newly_allowed key bob read -".to_owned(), 1);
+    assert_eq!(whatif(&looser), (vec![allowed], 4.into()));
+    let by_text = json!({
+        "name": "no-x",
+        "conditions": {"arguments.text": "x", "role": "user"},
+        "actions": {"effect": "deny"},
+    });
+    let perhaps = ("perhaps_denied key bob write no-x".to_owned(), 2);
+    assert_eq!(whatif(&by_text), (vec![perhaps], 4.into()));
+    house.gateway.done(&["key", "revoke", &id]);
+    assert_eq!(whatif(&no_writes()), (vec![], 1.into()));
+    let nothing = house.gateway.cli(&["policy", "whatif", file.to_str().expect("a path")]);
+    assert_eq!(nothing.status.code(), Some(1), "no log was given");
+    let wrong = json!({"policy": {"conditions": {"nonsense": 1}}, "calls": []}).to_string();
+    let said = house.gateway.ask("POST", "/policies/replay", Some(&wrong));
+    assert!(said.status == 422 && said.text().contains("nonsense"), "{}", said.text());
+    let many = json!({"policy": no_writes(), "calls": vec![json!({"server": "files", "tool": "write"}); 1_001]});
+    let said = house.gateway.ask("POST", "/policies/replay", Some(&many.to_string()));
+    assert!(said.status == 422 && said.text().contains("1000 calls"), "{}", said.text());
+}
+
+#[test]
 fn each_change_of_a_policy_is_in_the_audit_and_survives_a_restart() {
     let mut gateway = Gateway::start();
     let user = gateway.make_key("", &json!({"name": "user", "role": "user"})).1;

@@ -205,6 +205,29 @@ impl Ruleset {
         decided
     }
 
+    /// Everything that may be decided about a call of which not everything is known, each with the
+    /// policy that would decide so.
+    pub(super) fn foresee(&self, looked: &Looked<'_>) -> Vec<(Decision, Option<&Rule>)> {
+        let mut foreseen = Vec::new();
+        for place in self.gates.passed(looked) {
+            let rule = &self.rules[place];
+            let holds = rule.holds(looked);
+            let decision = match (&holds, &rule.effect) {
+                (Ok(Truth::No), _) | (Ok(_), Effect::Redact(_)) => continue,
+                (Ok(_), Effect::Allow) => Decision::Allow,
+                (Ok(_), Effect::Deny | Effect::Require(_) | Effect::Broken(_)) | (Err(_), _) => {
+                    Decision::Deny
+                }
+            };
+            foreseen.push((decision, Some(rule)));
+            if holds != Ok(Truth::Maybe) {
+                return foreseen;
+            }
+        }
+        foreseen.push((Decision::Role, None));
+        foreseen
+    }
+
     /// Whether every call that these facts leave open is denied.
     pub(super) fn hides(&self, facts: &Facts<'_>) -> bool {
         let looked = Looked::new(self, facts);
@@ -409,7 +432,7 @@ fn compare_numbers(one: &Number, other: &Number) -> Option<Ordering> {
 }
 
 /// The longest text of an input in the journal, in characters.
-const INPUT_LIMIT: usize = 200;
+pub(super) const INPUT_LIMIT: usize = 200;
 
 /// What a field held, as JSON for the journal: cut short, and never what looks like a secret.
 pub(super) fn shown(named: &Named, value: &Value<'_>) -> String {

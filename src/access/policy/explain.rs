@@ -1,6 +1,6 @@
 //! Explaining: why a call is allowed, denied or left to roles, rule by rule.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, collections::HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,16 +9,17 @@ use super::{
     Arguments, Definition, Facts, ItemFacts, ServerFacts,
     change::blank,
     compile::{Condition, Wrong},
-    decide::{Failed, Looked, Rule, Ruleset, Truth, shown},
+    decide::{Failed, INPUT_LIMIT, Looked, Rule, Ruleset, Truth, shown},
     effect::Effect,
-    field::TRANSPORTS,
+    field::{Field, TRANSPORTS},
     server_facts,
 };
 use crate::{
     access::{Access, Caller, Error},
     domain::{
-        Annotations, Decision, Item, ItemKind, OrganizationId, Permission, Permissions, Policy,
-        PolicyId, Principal, PrincipalKind, Role, Scope, Server, Timestamp,
+        Annotations, Decision, Item, ItemKind, NamespaceId, OrganizationId, Permission,
+        Permissions, Policy, PolicyId, Principal, PrincipalKind, Role, Scope, Server, Slug,
+        Timestamp,
     },
     wire::{Client, Revision},
 };
@@ -42,12 +43,16 @@ pub(crate) struct Question {
     /// What the tool's server says of its behaviour; what it really says, where it is known.
     annotations: Option<Annotations>,
     arguments: Option<Value>,
+    /// What the journal keeps of a call's arguments, by field, where nobody has the whole.
+    inputs: Map<String, Value>,
     client: Program,
     transport: Option<String>,
+    /// The endpoint it would come to; the one of everything, where nothing is said.
+    endpoint: Option<String>,
     /// When; now, where nothing is said.
     at: Option<String>,
     /// A policy that is asked too, in place of one of the same name.
-    policy: Option<Definition>,
+    pub(super) policy: Option<Definition>,
 }
 
 /// Who would call.
@@ -131,7 +136,7 @@ impl Question {
     }
 
     /// Who would call. Those of other organizations are not known here.
-    fn principal(&self, access: &Access, asker: &Principal) -> Result<Principal, Error> {
+    pub(super) fn principal(&self, access: &Access, asker: &Principal) -> Result<Principal, Error> {
         let wrong = |at: &str, reason: &str| Error::from(Wrong::new(at, reason));
         let organization = asker.organization;
         let made_up = |kind, role: Role, permissions| Principal {
@@ -160,12 +165,31 @@ impl Question {
             }
         };
         Ok(match self.caller.role {
-            Some(role) => Principal { role, permissions: role.permissions(), ..known },
-            None => known,
+            // Of their own role, they keep what a key may do less.
+            Some(role) if role != known.role => {
+                Principal { role, permissions: role.permissions(), ..known }
+            }
+            _ => known,
         })
     }
 
-    fn client(&self) -> Result<Client, Error> {
+    /// What the journal keeps of its arguments. Texts that stand for something else, or that were
+    /// cut, say nothing.
+    fn kept(&self) -> HashMap<Box<[Box<str>]>, Value> {
+        let is_whole = |value: &&Value| match value {
+            Value::String(text) => {
+                let stands_for = text.starts_with(['[', '{']) && text.ends_with([']', '}']);
+                !stands_for && text.chars().count() < INPUT_LIMIT
+            }
+            _ => true,
+        };
+        let inputs = self.inputs.iter().filter(|(_, value)| is_whole(value));
+        inputs
+            .filter_map(|(name, value)| Some((Field::of_argument(name)?, value.clone())))
+            .collect()
+    }
+
+    pub(super) fn client(&self) -> Result<Client, Error> {
         let revision = match &self.client.revision {
             None => Revision::NEWEST,
             Some(text) => text
@@ -182,12 +206,103 @@ impl Question {
         Ok(Client { revision, name, via, capabilities: None, level: None })
     }
 
-    fn time(&self, now: Timestamp) -> Result<Timestamp, Error> {
+    fn scope(&self) -> Result<Scope, Error> {
+        let Some(path) = &self.endpoint else { return Ok(Scope::Everything) };
+        let known = Scope::at(path);
+        known
+            .ok_or_else(|| Wrong::new("/endpoint", "it is no endpoint of MCP, such as /mcp").into())
+    }
+
+    pub(super) fn time(&self, now: Timestamp) -> Result<Timestamp, Error> {
         match &self.at {
             None => Ok(now),
             Some(text) => Timestamp::parse(text).ok_or_else(|| {
                 Wrong::new("/at", "it is no time such as 2027-01-31T20:00:00Z").into()
             }),
+        }
+    }
+}
+
+/// What is known of a call that is only thought of.
+pub(super) struct Scene<'q> {
+    pub(super) principal: Principal,
+    pub(super) kind: ItemKind,
+    /// Whether the server is one that the caller sees at all: a key that is limited to others never
+    /// comes as far as the policies.
+    pub(super) is_in_sight: bool,
+    question: &'q Question,
+    name: &'q str,
+    client: Client,
+    scope: Scope,
+    server: ServerFacts<'q>,
+    annotations: Annotations,
+    kept: HashMap<Box<[Box<str>]>, Value>,
+    now: Timestamp,
+}
+
+impl<'q> Scene<'q> {
+    pub(super) fn new(
+        access: &Access,
+        asker: &Caller,
+        question: &'q Question,
+        known: (Option<&'q Server>, Option<&Item>),
+        namespaces: &'q HashMap<NamespaceId, Slug>,
+    ) -> Result<Self, Error> {
+        let (kind, name) = question.item()?;
+        let principal = question.principal(access, asker.principal())?;
+        let (server, item) = known;
+        let facts = if server.is_some() {
+            server_facts(server, namespaces)
+        } else {
+            let namespace = question.namespace.as_deref();
+            ServerFacts { name: &question.server, id: None, namespace }
+        };
+        let annotations = question.annotations.as_ref().or(item.map(|item| &item.annotations));
+        Ok(Self {
+            is_in_sight: server.is_none_or(|server| principal.sight().shows(server)),
+            principal,
+            kind,
+            question,
+            name,
+            client: question.client()?,
+            scope: question.scope()?,
+            server: facts,
+            annotations: annotations.cloned().unwrap_or_default(),
+            kept: question.kept(),
+            now: question.time(access.0.clock.now())?,
+        })
+    }
+
+    /// Its arguments; `else_` where nothing is said of them.
+    pub(super) fn arguments<'s>(&'s self, else_: Arguments<'s>) -> Arguments<'s> {
+        match &self.question.arguments {
+            Some(given) => Arguments::Given(Some(given)),
+            None if !self.kept.is_empty() => Arguments::Kept(&self.kept),
+            None => else_,
+        }
+    }
+
+    pub(super) fn facts<'s>(&'s self, arguments: Arguments<'s>) -> Facts<'s> {
+        let (kind, name) = (self.kind, self.name);
+        Facts {
+            principal: &self.principal,
+            scope: &self.scope,
+            client: &self.client,
+            server: self.server,
+            item: Some(ItemFacts { kind, name, annotations: &self.annotations }),
+            is_completion: false,
+            arguments,
+            now: self.now,
+            read: OnceCell::new(),
+        }
+    }
+
+    /// What its caller needs where no policy decides.
+    pub(super) const fn permission(&self) -> Permission {
+        match self.kind {
+            ItemKind::Tool => Permission::ToolsCall,
+            ItemKind::Prompt => Permission::PromptsGet,
+            ItemKind::Resource | ItemKind::Template => Permission::ResourcesRead,
         }
     }
 }
@@ -200,43 +315,22 @@ impl Access {
         question: &Question,
         known: (Option<&Server>, Option<&Item>),
     ) -> Result<Explained, Error> {
-        let (kind, name) = question.item()?;
-        let organization = asker.principal().organization;
-        let principal = question.principal(self, asker.principal())?;
-        let client = question.client()?;
         let rules = self.with_candidate(asker, question.policy.as_ref())?;
-        let namespaces = self.0.store.read()?.namespaces()?;
-        let namespaces = namespaces.into_iter().filter(|it| it.organization == organization);
-        let namespaces = namespaces.map(|it| (it.id, it.slug)).collect();
-        let (server, item) = known;
-        let server_facts = if server.is_some() {
-            server_facts(server, &namespaces)
-        } else {
-            let namespace = question.namespace.as_deref();
-            ServerFacts { name: &question.server, id: None, namespace }
-        };
-        let unsaid = Annotations::default();
-        let annotations = question.annotations.as_ref().or(item.map(|item| &item.annotations));
-        let scope = Scope::Everything;
-        let facts = |arguments| {
-            Ok::<_, Error>(Facts {
-                principal: &principal,
-                scope: &scope,
-                client: &client,
-                server: server_facts,
-                item: Some(ItemFacts { kind, name, annotations: annotations.unwrap_or(&unsaid) }),
-                is_completion: false,
-                arguments,
-                now: question.time(self.0.clock.now())?,
-                read: OnceCell::new(),
-            })
-        };
-        // A key that is limited to other servers never comes as far as the policies.
-        let is_in_sight = server.is_none_or(|server| principal.sight().shows(server));
-        let is_listed = is_in_sight && !rules.hides(&facts(Arguments::Unknown)?);
-        let facts = facts(Arguments::Given(question.arguments.as_ref()))?;
-        let explained = explained(&rules, &facts, permission(kind), is_listed);
-        Ok(Explained { allowed: explained.allowed && is_in_sight, ..explained })
+        let namespaces = self.namespaces_of(asker.principal().organization)?;
+        let scene = Scene::new(self, asker, question, known, &namespaces)?;
+        let is_listed = scene.is_in_sight && !rules.hides(&scene.facts(Arguments::Unknown));
+        let facts = scene.facts(scene.arguments(Arguments::Given(None)));
+        let explained = explained(&rules, &facts, scene.permission(), is_listed);
+        Ok(Explained { allowed: explained.allowed && scene.is_in_sight, ..explained })
+    }
+
+    pub(super) fn namespaces_of(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<HashMap<NamespaceId, Slug>, Error> {
+        let namespaces = self.0.store.read()?.namespaces()?.into_iter();
+        let namespaces = namespaces.filter(|it| it.organization == organization);
+        Ok(namespaces.map(|it| (it.id, it.slug)).collect())
     }
 
     fn key_principal(&self, organization: OrganizationId, id: &str) -> Result<Principal, Error> {
@@ -255,7 +349,7 @@ impl Access {
     }
 
     /// The policies of the caller's organization, with one more or another one.
-    fn with_candidate(
+    pub(super) fn with_candidate(
         &self,
         caller: &Caller,
         candidate: Option<&Definition>,
@@ -283,14 +377,6 @@ impl Access {
     }
 }
 
-const fn permission(kind: ItemKind) -> Permission {
-    match kind {
-        ItemKind::Tool => Permission::ToolsCall,
-        ItemKind::Prompt => Permission::PromptsGet,
-        ItemKind::Resource | ItemKind::Template => Permission::ResourcesRead,
-    }
-}
-
 fn explained(
     rules: &Ruleset,
     facts: &Facts<'_>,
@@ -309,11 +395,7 @@ fn explained(
     let is_deciding = |rule: &Rule| deciding.is_some_and(|it| std::ptr::eq(it, rule));
     Explained {
         decision: verdict.decision.as_str(),
-        allowed: match verdict.decision {
-            Decision::Allow => role_permits || facts.principal.may_be_let(permission),
-            Decision::Deny => false,
-            Decision::Role => role_permits,
-        },
+        allowed: is_allowed(verdict.decision, facts.principal, permission),
         listed: is_listed,
         policy: verdict.policy.map(|name| name.to_string()),
         message: verdict.message,
@@ -321,6 +403,19 @@ fn explained(
         redacted_by: names(verdict.redacted_by),
         inputs: verdict.inputs.into_iter().map(input).collect(),
         policies: rules.rules().iter().map(|rule| step(rule, &looked, is_deciding(rule))).collect(),
+    }
+}
+
+/// Whether a call would be made in the end.
+pub(super) const fn is_allowed(
+    decision: Decision,
+    principal: &Principal,
+    permission: Permission,
+) -> bool {
+    match decision {
+        Decision::Allow => principal.may(permission) || principal.may_be_let(permission),
+        Decision::Deny => false,
+        Decision::Role => principal.may(permission),
     }
 }
 

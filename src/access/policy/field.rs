@@ -1,6 +1,6 @@
 //! Fields: what a rule may look at, and where the facts of a call are.
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
 
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
@@ -122,6 +122,14 @@ impl Field {
         })
     }
 
+    /// The members that lead to the argument it is, where it is one.
+    pub(super) fn of_argument(name: &str) -> Option<Box<[Box<str>]>> {
+        match Self::named(name, &TimeZone::UTC) {
+            Some(Self::Argument(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether it depends on a time zone.
     pub(super) const fn is_time(&self) -> bool {
         matches!(self, Self::Hour(_) | Self::Weekday(_) | Self::Date(_))
@@ -221,6 +229,8 @@ pub(super) enum Arguments<'a> {
     In(&'a Request),
     /// Here.
     Given(Option<&'a Json>),
+    /// Those that the journal keeps of a call, by the members that lead to them.
+    Kept(&'a HashMap<Box<[Box<str>]>, Json>),
 }
 
 /// What a field holds.
@@ -324,6 +334,13 @@ impl Facts<'_> {
             Arguments::Unknown => return Value::Unknown,
             Arguments::Given(None) => return Value::Missing,
             Arguments::Given(Some(given)) => given,
+            Arguments::Kept(kept) => {
+                return match kept.get(path) {
+                    None => Value::Unknown,
+                    Some(Json::Null) => Value::Missing,
+                    Some(value) => Value::Json(value),
+                };
+            }
             Arguments::In(request) => match self.read.get_or_init(|| strict::arguments(request)) {
                 Ok(read) => read,
                 Err(reason) => return Value::Unreadable(reason),

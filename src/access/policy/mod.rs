@@ -13,6 +13,7 @@ mod explain;
 mod field;
 mod gate;
 mod redact;
+mod replay;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::{
 pub(crate) use self::{
     change::{Definition, Written},
     explain::Question,
+    replay::Replay,
     veil::Veil,
 };
 
