@@ -29,6 +29,9 @@ const MOST_CALLS: usize = 100_000;
 /// Calls sent to the gateway at once: the most it takes.
 const AT_ONCE: usize = 1_000;
 
+/// At this length, in characters, the journal cuts names.
+const ITEM_LIMIT: usize = 200;
+
 /// Time zones differ by multiples of this, so within it no field of time changes.
 const QUARTER_MS: i64 = 15 * 60 * 1_000;
 
@@ -242,6 +245,9 @@ impl Past {
         let (Some(caller), Some(server), Some(item)) = (line.caller, line.server, line.item) else {
             return self.skip("nobody was let in, or nothing was found", 1);
         };
+        if item.chars().count() >= ITEM_LIMIT {
+            return self.skip("the name of what was called is too long for the log", 1);
+        }
         let (who, id) = match caller.split_once(':') {
             Some((kind, id)) => (kind, Some(id)),
             None => (&*caller, None),
@@ -370,6 +376,8 @@ mod tests {
             &line("2026-11-25T10:16:00.000Z", r#","inputs":{"arguments.path":"/etc"}"#),
             &line("2026-11-24T10:16:00.000Z", ""),
             &line("yesterday", ""),
+            &line("2026-11-25T10:01:00.000Z", "")
+                .replace("\"t\"", &format!("\"{}\"", "t".repeat(200))),
         ]
         .join("\n");
         let since = Timestamp::parse("2026-11-25T00:00:00Z");
@@ -377,8 +385,8 @@ mod tests {
         let past = gather(log.as_bytes(), since).expect("readable");
 
         let counts: Vec<u64> = past.alike.values().map(|calls| calls.count).collect();
-        assert_eq!((counts.iter().sum::<u64>(), counts.len(), past.lines), (4, 3, 8));
-        assert_eq!(past.skipped.values().sum::<u64>(), 1);
+        assert_eq!((counts.iter().sum::<u64>(), counts.len(), past.lines), (4, 3, 9));
+        assert_eq!(past.skipped.values().sum::<u64>(), 2);
     }
 
     #[test]
