@@ -203,7 +203,7 @@ def trial(
         kill(client.process)
 
 
-def judge(gateway: Gateway, browser: Browser, person: str) -> None:
+def judge(gateway: Gateway, browser: Browser, person: str, more: dict[str, str]) -> None:
     """The official suite is the client, and its person does what it prints."""
     port = free_port()
     redirect = f"http://127.0.0.1:{port}/callback"
@@ -213,9 +213,9 @@ def judge(gateway: Gateway, browser: Browser, person: str) -> None:
     words = {
         "--url": gateway.url,
         "--client-id": json.loads(answer)["client_id"],
-        "--resource": f"{gateway.url}/mcp",
         "--port": str(port),
         "--output-dir": str(EVIDENCE),
+        **more,
     }
     shutil.rmtree(EVIDENCE, ignore_errors=True)
     suite = subprocess.Popen(
@@ -279,8 +279,10 @@ def prove(gateway: Gateway, folder: Path) -> None:
             trial(gateway, folder, program, person, browser) as swapped,
         ):
             swapped.prove()
-    with Browser(folder / "suite") as browser:
-        judge(gateway, browser, "admin")
+    # Clients of the first revision with authorization name no resource.
+    for number, more in enumerate(({"--resource": f"{gateway.url}/mcp"}, {})):
+        with Browser(folder / f"suite-{number}") as browser:
+            judge(gateway, browser, "admin", more)
 
 
 if __name__ == "__main__":

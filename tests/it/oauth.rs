@@ -240,7 +240,7 @@ fn nobody_is_sent_anywhere_where_the_request_is_wrong() {
     let gateway = Gateway::start();
     let app = App::register(&gateway, "App");
     let elsewhere = format!("http://{}/auth/users", gateway.address);
-    let requests: [&[(&str, &str)]; 18] = [
+    let requests: [&[(&str, &str)]; 17] = [
         &[("client_id", "")],
         &[("client_id", "nobody")],
         &[("client_id", "https://127.0.0.1:1/c.json/../d")],
@@ -255,7 +255,6 @@ fn nobody_is_sent_anywhere_where_the_request_is_wrong() {
         &[("code_challenge_method", "plain")],
         &[("code_challenge_method", "")],
         &[("code_challenge", "short")],
-        &[("resource", "")],
         &[("resource", "https://evil.test/mcp")],
         &[("resource", &elsewhere)],
         &[("scope", "admin")],
@@ -279,6 +278,23 @@ fn nobody_is_sent_anywhere_where_the_request_is_wrong() {
     // Ports of this machine are the program's own affair.
     let port = app.path(&[("redirect_uri", "http://127.0.0.1:40000/callback")]);
     assert_eq!(known.get(&port).status, 200);
+}
+
+#[test]
+fn a_client_that_names_no_endpoint_gets_the_one_of_everything() {
+    let gateway = Gateway::start();
+    let mut app = App::register(&gateway, "App");
+    let mut browser = signed_in(&gateway);
+    let path = app.path(&[("resource", "")]);
+
+    let page = browser.get(&path);
+    assert!(page.text().contains(&app.resource), "{}", page.text());
+    let back = browser.decide(&path, "allow").headers["location"].clone();
+    app.resource = String::new();
+    let tokens = app.exchange(&field(&back, "code").expect("a code"), &[]).json();
+
+    assert_eq!(call(&gateway, access(&tokens), "/mcp", "tools/list").status, 200);
+    assert_eq!(call(&gateway, access(&tokens), "/mcp/default", "tools/list").status, 401);
 }
 
 #[test]

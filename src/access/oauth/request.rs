@@ -15,6 +15,9 @@ const STATE_LENGTH: usize = 2_000;
 /// Characters of a challenge: 256 bits in base64.
 const CHALLENGE_LENGTH: usize = 43;
 
+/// The endpoint of everything.
+const EVERYTHING: &str = "/mcp";
+
 /// What a client wants, once it is known to be asked in the right way. Everything a person is shown
 /// comes from here.
 #[derive(Debug, Clone)]
@@ -129,7 +132,11 @@ impl Access {
         if state.as_ref().is_some_and(|state| state.len() > STATE_LENGTH) {
             return Err(Error::Request("state is too long"));
         }
-        let resource = fields.get("resource").and_then(|url| Resource::with_url(base, url));
+        // Clients of 2025-03-26 name no resource, because they know of one alone.
+        let resource = match fields.get("resource") {
+            Some(url) => Resource::with_url(base, url),
+            None => Resource::at(base, EVERYTHING),
+        };
         let resource = resource.ok_or(Error::Target)?;
         let scopes = fields.get("scope").map_or_else(TokenScopes::all, TokenScopes::read);
         if scopes.is_empty() {
