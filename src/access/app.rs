@@ -218,7 +218,9 @@ impl Access {
             let shown = self.0.tokens.read(text.expose(), now).map_err(|_| Refusal::Client)?;
             match shown {
                 Shown { whose: Whose::App(app), ends_at } => (app, Some(ends_at)),
-                Shown { whose: Whose::Person { .. }, .. } => return Err(Refusal::NotAnApp),
+                Shown { whose: Whose::Person { .. } | Whose::Federated(_), .. } => {
+                    return Err(Refusal::NotAnApp);
+                }
             }
         };
         if asked.client_id.as_ref().is_some_and(|id| *id != app.key.to_string()) {

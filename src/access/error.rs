@@ -24,8 +24,14 @@ pub(crate) enum Error {
     #[error("Invalid token")]
     InvalidToken,
     /// A token that was good once.
-    #[error("the token has expired; get another at /auth/refresh")]
+    #[error("the token has expired; get another at /auth/refresh, or where you got it")]
     TokenOver,
+    /// A token of another issuer whose keys are not known at the moment.
+    #[error("the keys of the token's issuer cannot be read; try again in a moment")]
+    KeysUnread,
+    /// A good token of another issuer, with claims that mean nothing here.
+    #[error("the token is good, but no {0} here follows from its claims; see access.issuers")]
+    NothingHere(&'static str),
     /// A name or a password that is wrong; which, is not said.
     #[error("Invalid username or password")]
     WrongPassword,
@@ -182,7 +188,7 @@ impl Error {
     pub(crate) fn into_problem(self) -> Problem {
         let seconds = match &self {
             Self::TooManyTries { seconds } => Some(*seconds),
-            Self::Busy => Some(1),
+            Self::Busy | Self::KeysUnread => Some(1),
             _ => None,
         };
         let is_asked_for_more = matches!(self, Self::SecondFactorNeeded);
@@ -281,6 +287,7 @@ impl Classify for Error {
             | Self::OutOfScope(..)
             | Self::Beyond
             | Self::WrongCurrentPassword
+            | Self::NothingHere(_)
             | Self::ForeignPage => Kind::Forbidden,
             Self::OthersSession
             | Self::NoSuchKey(_)
@@ -303,7 +310,7 @@ impl Classify for Error {
             | Self::TooManyPolicies(_)
             | Self::TooManyTries { .. }
             | Self::TooManyLogins(_) => Kind::Limited,
-            Self::Busy | Self::PoliciesUnreadable => Kind::Unavailable,
+            Self::Busy | Self::PoliciesUnreadable | Self::KeysUnread => Kind::Unavailable,
             Self::Hashing | Self::NoSigningKey => Kind::Internal,
             Self::Store(error) => error.kind(),
         }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Credential, tokens::Whose},
-    domain::{KeyId, KeyText, LoginId, Timestamp, UserId},
+    domain::{KeyId, KeyText, LoginId, OrganizationId, SubjectId, Timestamp, UserId},
 };
 
 /// How long something holds.
@@ -29,6 +29,8 @@ enum Ground {
     Key(KeyId, Option<Timestamp>),
     /// A sign-in, and the end of its token.
     Login(LoginId, Option<Timestamp>),
+    /// Somebody whom another issuer vouches for, where they belong, and the end of their token.
+    Federated(SubjectId, OrganizationId, Option<Timestamp>),
     /// A person and the mark of their password.
     Person(UserId, [u8; 32]),
     /// What opens nothing now.
@@ -107,20 +109,23 @@ impl Access {
 
     /// None where nothing can end it: the machine's owner, and everybody where everybody may enter.
     fn ground(&self, credential: &Credential, reach: Reach) -> Option<Ground> {
-        let now = self.0.clock.now();
         match credential {
             Credential::None | Credential::Local { .. } => None,
             Credential::Key(text) => {
                 let id = KeyText::parse(text.expose()).ok().map(|text| text.id);
-                let is_it = self.0.ring.find(text.expose(), now).is_ok();
+                let is_it = self.0.ring.find(text.expose(), self.0.clock.now()).is_ok();
                 Some(id.filter(|_| is_it).map_or(Ground::Nothing, |id| Ground::Key(id, None)))
             }
-            Credential::Token(token) => Some(match self.0.tokens.read(token.text.expose(), now) {
+            Credential::Token(token) => Some(match self.read_token(token.text.expose()) {
                 Ok(shown) => {
                     let ends_at = (reach == Reach::Credential).then_some(shown.ends_at);
                     match shown.whose {
                         Whose::Person { login, .. } => Ground::Login(login, ends_at),
                         Whose::App(app) => Ground::Key(app.key, ends_at),
+                        Whose::Federated(it) => match self.federated_home(&it) {
+                            Ok(home) => Ground::Federated(it.subject(), home, ends_at),
+                            Err(_) => Ground::Nothing,
+                        },
                     }
                 }
                 Err(_) => Ground::Nothing,
@@ -144,6 +149,9 @@ impl Access {
             }
             Ground::Login(login, ends_at) => {
                 ends_at.is_none_or(|end| end > now) && self.standing(login).is_ok()
+            }
+            Ground::Federated(_, home, ends_at) => {
+                ends_at.is_none_or(|end| end > now) && self.is_open(home)
             }
             Ground::Person(user, mark) => {
                 self.welcome(user).is_ok_and(|person| person.mark == *mark)

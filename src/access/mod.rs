@@ -11,6 +11,7 @@ mod changes;
 mod credential;
 mod error;
 mod guess;
+pub(crate) mod issuers;
 mod jwt;
 mod keys;
 mod lanes;
@@ -28,6 +29,7 @@ mod profile;
 mod second_factor;
 mod sign_in;
 mod site;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -49,6 +51,7 @@ use crate::{
         basic::Remembered,
         book::{Book, Person},
         changes::Changes,
+        issuers::Issuers,
         lanes::Lanes,
         leash::Leashes,
         logins::Logins,
@@ -56,7 +59,7 @@ use crate::{
         sign_in::Successors,
         tokens::Tokens,
     },
-    domain::{Actor, Clock, Noun, Permissions, Principal, PrincipalKind, UserId},
+    domain::{Actor, Clock, Noun, OrganizationId, Permissions, Principal, PrincipalKind, UserId},
     problem::chain,
     store::{self, Store},
 };
@@ -114,6 +117,10 @@ pub(crate) struct Settings {
     pub(crate) policies: Vec<Definition>,
     /// What clients get that act for them.
     pub(crate) oauth: oauth::Settings,
+    /// Other issuers whose tokens open something here.
+    pub(crate) issuers: Vec<issuers::Settings>,
+    /// How the keys of these are read.
+    pub(crate) issuer_keys: issuers::KeySettings,
 }
 
 impl Default for Settings {
@@ -132,7 +139,16 @@ impl Default for Settings {
             policy_limits: policy::Limits::default(),
             policies: Vec::new(),
             oauth: oauth::Settings::default(),
+            issuers: Vec::new(),
+            issuer_keys: issuers::KeySettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Looks for what is wrong with the issuers that no type can say.
+    pub(crate) fn check_issuers(&self) -> Result<(), issuers::Misfit> {
+        issuers::check(&self.issuers)
     }
 }
 
@@ -155,6 +171,7 @@ struct Inner {
     hash_queue: Semaphore,
     logins: Logins,
     tokens: Tokens,
+    issuers: Issuers,
     counter: oauth::Counter,
     successors: Successors,
     lanes: Lanes,
@@ -178,6 +195,7 @@ impl Access {
         let access = Self(Arc::new(Inner {
             lanes: Lanes::new(window, sign_in.per_account, sign_in.per_address),
             tokens: Tokens::new(settings.tokens.clone(), store),
+            issuers: Issuers::new(&settings.issuers, settings.issuer_keys.clone()),
             settings,
             store: store.clone(),
             clock,
@@ -256,8 +274,15 @@ impl Access {
                 let is_same = |may: Permissions| may.and(principal.within) == principal.permissions;
                 self.welcome(id).is_ok_and(|person| is_same(person.permissions))
             }
+            // Their token says what they may, and is looked at every time.
+            PrincipalKind::Federated(_) => self.is_open(&principal.organization),
             PrincipalKind::Operator | PrincipalKind::Anonymous => true,
         }
+    }
+
+    /// Whether an organization is there and not switched off.
+    fn is_open(&self, id: &OrganizationId) -> bool {
+        self.0.book.load().organization(id).is_some_and(|found| found.is_active)
     }
 
     /// Somebody who may come in.
@@ -270,7 +295,10 @@ impl Access {
         match kind {
             PrincipalKind::Key(id) => self.0.ring.opens(id, self.0.clock.now()),
             PrincipalKind::User(id) => self.welcome(id).is_ok(),
-            PrincipalKind::Operator | PrincipalKind::Anonymous => true,
+            // Their issuer knows; what they bring next is looked at.
+            PrincipalKind::Federated(_) | PrincipalKind::Operator | PrincipalKind::Anonymous => {
+                true
+            }
         }
     }
 

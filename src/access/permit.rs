@@ -39,6 +39,11 @@ impl Caller {
         Self(principal)
     }
 
+    /// Somebody whom another issuer vouches for.
+    pub(super) const fn federated(principal: Principal) -> Self {
+        Self(principal)
+    }
+
     /// The same person, as far as a client may go for them.
     pub(super) fn within(self, within: Permissions) -> Self {
         Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 })

@@ -313,7 +313,7 @@ impl Access {
     pub(super) fn login_of(&self, credential: &Credential) -> Result<LoginId, Error> {
         match credential {
             Credential::Token(token) => {
-                let shown = self.0.tokens.read(token.text.expose(), self.0.clock.now())?;
+                let shown = self.read_token(token.text.expose())?;
                 shown.login().ok_or(Error::NotSignedIn)
             }
             Credential::Page(page) => Ok(self.page(page)?.0),

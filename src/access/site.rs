@@ -20,6 +20,8 @@ const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 pub(crate) struct Site {
     public_url: Option<Arc<str>>,
     is_issuer: bool,
+    /// Others whose tokens open something here.
+    issuers: Arc<[String]>,
 }
 
 /// An endpoint of MCP as clients know it.
@@ -54,7 +56,8 @@ impl Site {
     /// The site with this public URL, if it has one.
     pub(crate) fn new(public_url: Option<&str>, access: &Settings) -> Self {
         let public_url = public_url.map(|url| url.trim_end_matches('/').into());
-        Self { public_url, is_issuer: access.oauth.enabled }
+        let issuers = access.issuers.iter().map(|one| one.issuer.clone()).collect();
+        Self { public_url, is_issuer: access.oauth.enabled, issuers }
     }
 
     /// The URL that all others begin with, which is also the name of the issuer of tokens. It ends
@@ -82,6 +85,12 @@ impl Site {
         self.is_issuer
     }
 
+    /// Who gives tokens that open something here: this gateway itself first, where it does.
+    pub(crate) fn issuers<'a>(&'a self, base: &'a str) -> Vec<&'a str> {
+        let own = self.is_issuer.then_some(base);
+        own.into_iter().chain(self.issuers.iter().map(String::as_str)).collect()
+    }
+
     /// What whoever is turned away from an endpoint is told, so that they know where to get a token
     /// that is good for it. `said` is what is told already.
     pub(crate) fn challenge(
@@ -93,14 +102,17 @@ impl Site {
         let metadata = &resource.metadata;
         let all = TokenScopes::all();
         let text = match said.and_then(|said| said.to_str().ok()) {
-            _ if !self.is_issuer => return None,
+            _ if !self.is_issuer && self.issuers.is_empty() => return None,
             Some(said) if said.contains("scope=") => {
                 format!("{said}, resource_metadata=\"{metadata}\"")
             }
             said => {
                 let said = said.unwrap_or("Bearer realm=\"tollhouse\"");
                 let error = if is_shown { ", error=\"invalid_token\"" } else { "" };
-                format!("{said}{error}, resource_metadata=\"{metadata}\", scope=\"{all}\"")
+                // Others may not know our scopes, and refuse who asks for them.
+                let scope =
+                    if self.is_issuer { format!(", scope=\"{all}\"") } else { String::new() };
+                format!("{said}{error}, resource_metadata=\"{metadata}\"{scope}")
             }
         };
         HeaderValue::from_str(&text).ok()

@@ -13,6 +13,7 @@ use crate::{
         app::App,
         changes::Changes,
         credential::Token,
+        issuers::Vouched,
         jwt::{self, Claims, Key, Refusal},
         permit::Caller,
     },
@@ -107,14 +108,16 @@ pub(super) enum Whose {
         client: Option<(String, String)>,
     },
     App(App),
+    /// Of whom another issuer vouches for.
+    Federated(Arc<Vouched>),
 }
 
 impl Shown {
-    /// The sign-in it belongs to; none where an app has it.
+    /// The sign-in it belongs to; none where an app has it, or where another issuer knows.
     pub(super) const fn login(&self) -> Option<LoginId> {
         match &self.whose {
             Whose::Person { login, .. } => Some(*login),
-            Whose::App(_) => None,
+            Whose::App(_) | Whose::Federated(_) => None,
         }
     }
 }
@@ -240,12 +243,24 @@ impl Tokens {
 }
 
 impl Access {
+    /// Whose a token is: one of ours, or of an issuer that is trusted.
+    pub(super) fn read_token(&self, text: &str) -> Result<Shown, Error> {
+        let now = self.0.clock.now();
+        match self.0.tokens.read(text, now) {
+            Err(Error::InvalidToken) => {}
+            ours => return ours,
+        }
+        let vouched = self.0.issuers.read(text, now).ok_or(Error::InvalidToken)??;
+        Ok(Shown { ends_at: vouched.ends_at, whose: Whose::Federated(vouched) })
+    }
+
     /// Who shows a token. That of a client opens the endpoint it was made for, and nothing else.
     pub(super) fn token_caller(&self, token: &Token) -> Result<Caller, Error> {
-        let shown = self.0.tokens.read(token.text.expose(), self.0.clock.now())?;
+        let shown = self.read_token(token.text.expose())?;
         let (user, login, client) = match shown.whose {
             Whose::Person { user, login, client } => (user, login, client),
             Whose::App(app) => return self.app_caller(&app),
+            Whose::Federated(it) => return self.federated_caller(&it, token.at.as_deref()),
         };
         let standing = self.standing(&login)?;
         if standing.user != user {

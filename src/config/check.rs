@@ -43,6 +43,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         relative_commands,
         short_secret,
         wrong_policies,
+        wrong_issuers,
     ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
 }
@@ -147,6 +148,18 @@ fn wrong_policies(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
         fix: "put it right; 'tollhouse policy test --try FILE' tries a policy".into(),
     };
     Some(Breach { about: &["access.policies"], fault })
+}
+
+fn wrong_issuers(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    let misfit = settings.access.check_issuers().err()?;
+    let fault = Fault {
+        key: format!("access.issuers[{}]", misfit.index),
+        value: Some(settings.access.issuers[misfit.index].issuer.clone()),
+        origin: origin("access.issuers"),
+        wrong: misfit.wrong.into(),
+        fix: misfit.fix.into(),
+    };
+    Some(Breach { about: &["access.issuers"], fault })
 }
 
 fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

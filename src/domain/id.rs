@@ -64,6 +64,8 @@ identifiers! {
     LoginId;
     /// Which policy.
     PolicyId;
+    /// Which subject of another issuer.
+    SubjectId;
 }
 
 /// Names one request in every answer, log line and error: ours, or the one the client brought.

@@ -30,7 +30,7 @@ pub use email::{Email, InvalidEmail};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
     InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId, ServerId,
-    SessionId, UserId,
+    SessionId, SubjectId, UserId,
 };
 pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};

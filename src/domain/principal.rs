@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Email, KeyId, Limits, OrganizationId, Permission, Permissions, Role, Sight, Timestamp, UserId,
-    organization::yes,
+    Email, KeyId, Limits, OrganizationId, Permission, Permissions, Role, Sight, SubjectId,
+    Timestamp, UserId, organization::yes,
 };
 
 /// A person with an account.
@@ -60,6 +60,8 @@ pub enum PrincipalKind {
     Key(KeyId),
     /// Somebody who signed in.
     User(UserId),
+    /// Somebody whom another issuer vouches for.
+    Federated(SubjectId),
     /// The owner of this machine's data folder, over its local socket.
     Operator,
     /// Nobody in particular: authentication is off.
@@ -68,7 +70,7 @@ pub enum PrincipalKind {
 
 impl PrincipalKind {
     /// Every kind's word.
-    pub const WORDS: [&str; 4] = ["key", "user", "operator", "anonymous"];
+    pub const WORDS: [&str; 5] = ["key", "user", "federated", "operator", "anonymous"];
 
     /// The kind alone, without which one of it.
     #[must_use]
@@ -76,6 +78,7 @@ impl PrincipalKind {
         match self {
             Self::Key(_) => "key",
             Self::User(_) => "user",
+            Self::Federated(_) => "federated",
             Self::Operator => "operator",
             Self::Anonymous => "anonymous",
         }
@@ -87,6 +90,7 @@ impl fmt::Display for PrincipalKind {
         match self {
             Self::Key(id) => write!(f, "key:{id}"),
             Self::User(id) => write!(f, "user:{id}"),
+            Self::Federated(id) => write!(f, "federated:{id}"),
             Self::Operator => f.write_str("operator"),
             Self::Anonymous => f.write_str("anonymous"),
         }

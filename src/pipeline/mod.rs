@@ -3,6 +3,7 @@
 mod answer;
 mod filter;
 mod forward;
+mod issuers;
 mod listen;
 mod parked;
 mod relay;
@@ -11,7 +12,7 @@ mod tasks;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::TryFutureExt;
+use futures_util::{TryFutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -199,14 +200,21 @@ impl Pipeline {
         self.access.leash(credential, reach)
     }
 
-    /// Prepares a credential that takes longer than a call may wait for; none for others.
+    /// Prepares a credential that takes longer than a call may wait for; none for others, whose
+    /// connections shall not carry what they do not need.
     pub(crate) fn prepare<'a>(
         &'a self,
         credential: &'a Credential,
         from: Option<std::net::IpAddr>,
-    ) -> Option<impl Future<Output = Result<(), Problem>>> {
+    ) -> Option<BoxFuture<'a, Result<(), Problem>>> {
+        if let Some(issuer) = self.access.keys_due(credential) {
+            return Some(Box::pin(async move {
+                self.read_keys(credential, &issuer).await;
+                Ok(())
+            }));
+        }
         let preparing = self.access.prepare(credential, from)?;
-        Some(preparing.map_err(crate::access::Error::into_problem))
+        Some(Box::pin(preparing.map_err(crate::access::Error::into_problem)))
     }
 
     /// Sessions that an organization may have open at the same time.

@@ -26,7 +26,8 @@ pub(crate) struct Document<'a> {
     pub(crate) bytes: usize,
     /// How long it may take altogether.
     pub(crate) within: Duration,
-    /// Whether it may be at an address that not everybody can reach.
+    /// Whether it may be at an address that not everybody can reach, and without TLS on this
+    /// machine.
     pub(crate) may_be_private: bool,
 }
 
@@ -61,7 +62,12 @@ impl Upstream {
 async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unread> {
     let uri: Uri = document.url.parse().map_err(|_| Unread::Address)?;
     let dials = if document.may_be_private { Dials::Most } else { Dials::Public };
-    if uri.scheme_str() != Some("https") || !may_be_asked(&uri, dials) {
+    let is_safe = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => document.may_be_private && is_here(&uri),
+        _ => false,
+    };
+    if !is_safe || !may_be_asked(&uri, dials) {
         return Err(Unread::Address);
     }
     let client =
@@ -81,6 +87,11 @@ async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unr
     }
     let body = Limited::new(answer.into_body(), document.bytes).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(Unread::Silent)
+}
+
+/// Whether nothing leaves this machine on the way.
+fn is_here(uri: &Uri) -> bool {
+    uri.host().is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host))
 }
 
 /// Whether the host may be dialled, where it is an address: those are looked up nowhere.
@@ -112,5 +123,21 @@ mod tests {
 
             assert!(matches!(refused, Err(Unread::Address)), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_private_address_is_asked_without_tls_on_this_machine_alone() {
+        let settings = Settings::default();
+        let asked = async |url| {
+            let within = Duration::from_secs(1);
+            let document = Document { url, bytes: 100, within, may_be_private: true };
+            !matches!(fetch(document, &settings).await, Err(Unread::Address))
+        };
+
+        // Nobody listens there, which is found out by asking.
+        assert!(asked("http://127.0.0.1:1/c.json").await);
+        assert!(!asked("http://10.0.0.1/c.json").await);
+        assert!(!asked("http://127.0.0.1.evil.test/c.json").await);
+        assert!(!asked("http://169.254.169.254/latest").await);
     }
 }

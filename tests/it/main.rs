@@ -15,6 +15,7 @@ mod client_documents;
 mod consents;
 mod edge;
 mod extensions;
+mod issuers;
 mod keys;
 mod login;
 mod matrix;

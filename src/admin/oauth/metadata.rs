@@ -20,8 +20,8 @@ pub(in crate::admin) async fn resource(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Some(base) = base(&site, &uri, &headers) else { return Err(no_such_path().await) };
-    describe_resource(&base, "/mcp").await
+    let Some(base) = site.base(&uri, &headers) else { return Err(no_such_path().await) };
+    describe_resource(&site, &base, "/mcp").await
 }
 
 /// Who gives tokens for the endpoint at a path.
@@ -31,23 +31,27 @@ pub(in crate::admin) async fn resource_at(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Some(base) = base(&site, &uri, &headers) else { return Err(no_such_path().await) };
+    let Some(base) = site.base(&uri, &headers) else { return Err(no_such_path().await) };
     let rest = format!("/{path}");
     let Some(path) = Site::path_behind(&base, &rest) else { return Err(no_such_path().await) };
     let path = if path.is_empty() { "/mcp" } else { path };
-    describe_resource(&base, path).await
+    describe_resource(&site, &base, path).await
 }
 
 /// Every path that can be an endpoint is described, so that nobody learns which ones are.
-async fn describe_resource(base: &str, path: &str) -> Result<Response, Failure> {
-    let Some(resource) = Resource::at(base, path) else { return Err(no_such_path().await) };
-    let body = json!({
+async fn describe_resource(site: &Site, base: &str, path: &str) -> Result<Response, Failure> {
+    let issuers = site.issuers(base);
+    let resource = Resource::at(base, path).filter(|_| !issuers.is_empty());
+    let Some(resource) = resource else { return Err(no_such_path().await) };
+    let mut body = json!({
         "resource": resource.url,
-        "authorization_servers": [base],
-        "scopes_supported": scopes(),
+        "authorization_servers": issuers,
         "bearer_methods_supported": ["header"],
         "resource_name": "Tollhouse",
     });
+    if site.is_issuer() {
+        body["scopes_supported"] = scopes().into();
+    }
     Ok(Json(body).into_response())
 }
 
