@@ -130,9 +130,10 @@ fn a_new_secret_is_shown_from_the_next_call_on() {
     assert_eq!(changed.status, 200, "{}", changed.text());
     eventually("the tool is listed", || is_done(&call(&gateway)).then_some(()));
     let after = server.seen().split_off(before);
-    // A look at the lists that began before the change may end after it.
+    // A look that began before the change may end after it: it asks in both revisions, and then by
+    // the older transport.
     let old = after.iter().filter(|seen| seen.head.contains("Bearer old")).count();
-    assert!(old <= 1, "{old} requests showed the old token");
+    assert!(old <= 3, "{old} requests showed the old token");
     assert!(server.asked("tools/call").iter().all(|seen| seen.head.contains("Bearer new")));
 }
 
