@@ -22,6 +22,7 @@ use crate::{
     config,
     domain::{Clock, SystemClock},
     edge::{self, Door, Front, Guard, Sessions, Stop},
+    links::Links,
     observe::{self, Journal, Log, Metrics},
     pipeline::{Pipeline, Rooms},
     registry::Registry,
@@ -261,18 +262,13 @@ impl Building {
         let metrics = Metrics::new();
         let journal = Journal::new(&settings.observe, log.clone(), metrics.clone(), clock.clone());
         let access = Access::new(settings.access.clone(), &store, clock.clone())?;
-        let upstream = Upstream::new(
-            settings.upstream.clone(),
-            std::env::current_exe().ok(),
-            settings.data.clone(),
-            config::Environment::capture().for_children(),
-            clock.clone(),
-        )?;
+        let upstream = speaking(settings, &clock)?;
         let registry =
             Registry::new(settings.registry.clone(), &store, &upstream, &metrics, clock.clone())?;
         let traffic = Traffic::new(settings.traffic.clone());
         let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
-        let known = (&registry, &trust);
+        let links = links(settings, (&store, &upstream), &clock, address)?;
+        let known = (&registry, &trust, &links);
         let catalog =
             Catalog::new(settings.catalog.clone(), known, &upstream, &metrics, clock.clone());
         let pipeline = Pipeline::new(
@@ -282,6 +278,7 @@ impl Building {
                 catalog: catalog.clone(),
                 traffic: traffic.clone(),
                 registry: registry.clone(),
+                links: links.clone(),
                 upstream: upstream.clone(),
                 journal,
             },
@@ -292,6 +289,7 @@ impl Building {
             access,
             site: site.clone(),
             registry,
+            links,
             trust,
             catalog: catalog.clone(),
             traffic,
@@ -314,6 +312,28 @@ impl Building {
         let doors = settings.edge.clone();
         Ok(Self { store, upstream, catalog, pipeline, front, office, house, doors })
     }
+}
+
+/// How servers are spoken to.
+fn speaking(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<Upstream> {
+    Ok(Upstream::new(
+        settings.upstream.clone(),
+        std::env::current_exe().ok(),
+        settings.data.clone(),
+        config::Environment::capture().for_children(),
+        clock.clone(),
+    )?)
+}
+
+/// Who is signed in at them.
+fn links(
+    settings: &Settings,
+    below: (&Store, &Upstream),
+    clock: &Arc<dyn Clock>,
+    address: SocketAddr,
+) -> anyhow::Result<Links> {
+    let (own, speaking) = (settings.links.clone(), settings.upstream.clone());
+    Ok(Links::new(own, speaking, below, clock.clone(), settings.url(address))?)
 }
 
 fn open_store(
@@ -351,6 +371,8 @@ impl Running {
         tasks.spawn(async move { noting.0.note_uses(noting.1).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
+        let (links, stop) = (rooms.office.links.clone(), stop_tasks.clone());
+        tasks.spawn(async move { links.follow(stop).await });
         let (trust, stop) = (rooms.office.trust.clone(), stop_tasks.clone());
         tasks.spawn(async move { trust.run(stop).await });
         let stop = stop_tasks.clone();

@@ -23,6 +23,7 @@ mod observe;
 mod access;
 mod upstream;
 
+mod links;
 mod registry;
 mod trust;
 

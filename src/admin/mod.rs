@@ -45,6 +45,7 @@ use crate::{
     catalog::Catalog,
     domain::{Clock, OrganizationId, Permission, Timestamp},
     edge::Sessions,
+    links::Links,
     observe::Metrics,
     pipeline::Pipeline,
     problem::{Kind, Problem},
@@ -64,6 +65,7 @@ pub(crate) struct Office {
     pub(crate) access: Access,
     pub(crate) site: Site,
     pub(crate) registry: Registry,
+    pub(crate) links: Links,
     pub(crate) trust: Trust,
     pub(crate) catalog: Catalog,
     pub(crate) traffic: Traffic,
@@ -215,6 +217,15 @@ fn clients_of_people() -> Vec<Route> {
         post("/oauth/revoke", Nothing, oauth::revoke),
         get("/auth/consents", Known, oauth::list),
         delete("/auth/consents/{id}", Known, oauth::take_back),
+        // The other way round: people's accounts at servers.
+        get("/oauth/client.json", Nothing, oauth::client),
+        get("/oauth/servers/{name}", Nothing, oauth::connect),
+        post("/oauth/servers/{name}", Nothing, oauth::connect),
+        get("/oauth/callback", Nothing, oauth::come_back),
+        post("/oauth/callback", Nothing, oauth::come_back),
+        get("/auth/links", Known, oauth::links),
+        post("/auth/links", Known, oauth::link),
+        delete("/auth/links/{id}", Known, oauth::unlink),
     ]
 }
 

@@ -58,6 +58,16 @@ pub(super) fn shown_auth(auth: &ServerAuth) -> Value {
         ServerAuth::None | ServerAuth::Bearer { .. } => {}
         ServerAuth::Header { name, .. } => shown["name"] = name.as_str().into(),
         ServerAuth::Basic { username, .. } => shown["username"] = username.as_str().into(),
+        ServerAuth::ClientCredentials(auth) => {
+            shown["client_id"] = auth.client_id.as_str().into();
+            shown["token_url"] = auth.token_url.as_deref().into();
+            shown["scopes"] = auth.scopes.join(" ").into();
+            shown["resource"] = auth.resource.as_deref().into();
+        }
+        ServerAuth::OAuth(auth) => {
+            shown["client_id"] = auth.client_id.as_deref().into();
+            shown["scopes"] = auth.scopes.join(" ").into();
+        }
     }
     shown["secret"] = (if *auth == ServerAuth::None { "none" } else { "set" }).into();
     shown

@@ -13,7 +13,7 @@ use crate::{
         vet::{Vetted, Vetting},
     },
     domain::{Instance, ItemKind, Server},
-    upstream::{self, Ask, Party},
+    upstream::{self, Ask, Party, oauth::Account},
     wire::{Address, Askable, Era, Method, Outcome, Request},
 };
 
@@ -64,7 +64,9 @@ impl Catalog {
         (askable, deadline): (Askable, Instant),
     ) -> Result<Offer, upstream::Error> {
         let instance = &server.instances[0];
-        let peer = self.0.upstream.describe(instance, deadline).await?;
+        let account = self.0.links.any_account(&server);
+        let account = account.as_ref();
+        let peer = self.0.upstream.describe(instance, account, deadline).await?;
         let mut items: [Vec<Entry>; 4] = Default::default();
         let mut notes = Vec::new();
         let mut refused = HashSet::new();
@@ -77,7 +79,8 @@ impl Catalog {
                 ItemKind::Resource | ItemKind::Template => peer.capabilities.resources,
             };
             if has {
-                let taken = self.fetch_kind((instance, party), kind, deadline, &mut room).await?;
+                let taken =
+                    self.fetch_kind((instance, party, account), kind, deadline, &mut room).await?;
                 items[kind as usize] = taken.entries;
                 notes.extend(taken.note);
                 refused.extend(taken.refused);
@@ -95,7 +98,7 @@ impl Catalog {
 
     async fn fetch_kind(
         &self,
-        (instance, party): (&Instance, Option<&Party>),
+        (instance, party, account): (&Instance, Option<&Party>, Option<&Account>),
         kind: ItemKind,
         deadline: Instant,
         room: &mut (usize, Vetting),
@@ -108,7 +111,7 @@ impl Catalog {
                 Some(cursor) => serde_json::json!({ "cursor": cursor }).to_string(),
             };
             let request = Request::make(&list_method(kind), &params);
-            let ask = Ask { party, ..Ask::plain(&request, Address::default(), deadline) };
+            let ask = Ask { party, account, ..Ask::plain(&request, Address::default(), deadline) };
             let answer = self.0.upstream.ask(instance, ask).await?;
             if let Outcome::Error { code } = answer.outcome() {
                 // Servers may announce more than they implement.

@@ -33,6 +33,7 @@ use crate::{
         shelf::{Place, Shelf},
     },
     domain::{Clock, InvalidCursor, ItemKind, Scope, Slug, Target},
+    links::Links,
     observe::Metrics,
     problem::{Classify, Kind},
     registry::Registry,
@@ -110,6 +111,7 @@ struct Inner {
     settings: Settings,
     registry: Registry,
     trust: Trust,
+    links: Links,
     upstream: Upstream,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -125,7 +127,7 @@ impl Catalog {
     /// An empty catalog. [`Catalog::run`] fills it.
     pub(crate) fn new(
         settings: Settings,
-        (registry, trust): (&Registry, &Trust),
+        (registry, trust, links): (&Registry, &Trust, &Links),
         upstream: &Upstream,
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
@@ -134,6 +136,7 @@ impl Catalog {
             settings,
             registry: registry.clone(),
             trust: trust.clone(),
+            links: links.clone(),
             upstream: upstream.clone(),
             metrics: metrics.clone(),
             clock,

@@ -186,6 +186,8 @@ impl Catalog {
                     }
                 }
             }
+            // What it offers is still known, and each sees by themselves whether they may use it.
+            Err(upstream::Error::NoToken { .. }) if asked.offer().is_some() => drop(shelves),
             Err(error) => {
                 let failures = match asked.state {
                     State::Failed { failures, .. } => failures + 1,

@@ -8,6 +8,7 @@ mod doctor;
 mod failure;
 mod holder;
 mod keys;
+mod links;
 mod lock;
 mod login;
 mod logins;
@@ -146,6 +147,9 @@ enum Verb {
         after_help = "Example:\n  tollhouse consent list --user ana"
     )]
     Consent(consents::Consents),
+    /// Your own accounts at servers: add, list, remove
+    #[command(subcommand, alias = "links", after_help = "Example:\n  tollhouse link add wiki")]
+    Link(links::Links),
     /// Namespaces: list, show, create, update, delete
     #[command(
         subcommand,
@@ -230,6 +234,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Key(keys) => keys::run(context, keys).await?,
         Verb::User(users) => users::run(context, users).await?,
         Verb::Consent(consents) => consents::run(context, consents).await?,
+        Verb::Link(links) => links::run(context, links).await?,
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Policy(policies) => policies::run(context, policies).await?,

@@ -13,17 +13,21 @@ use super::{Context, Failure, out::Format, reach::reach};
 use crate::{
     app::Folder,
     client::ServerView,
-    domain::{Secret, ServerAuth, ServerTls},
+    domain::{ClientAuth, Secret, ServerAuth, ServerTls, UserAuth},
 };
 
 /// The longest secret read, in bytes; the gateway takes no longer ones.
 const SECRET_BYTES: u64 = 16 * 1_024;
 
+/// What --auth takes: secrets that stay the same, a token in the gateway's own name, and a token of
+/// whoever calls.
+const KINDS: [&str; 6] = ["none", "header", "bearer", "basic", "client-credentials", "oauth"];
+
 /// How the gateway says to a server who it is.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct AuthFlags {
     /// How the gateway says there who it is; the secret is asked for in one of the ways below
-    #[arg(long, value_name = "KIND", value_parser = ["none", "header", "bearer", "basic"])]
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
     auth: Option<String>,
     /// Name of the header, for --auth header
     #[arg(long, value_name = "NAME", requires = "auth")]
@@ -31,6 +35,16 @@ pub(super) struct AuthFlags {
     /// User name, for --auth basic
     #[arg(long, value_name = "NAME", requires = "auth")]
     auth_user: Option<String>,
+    /// What the gateway is called there, for --auth client-credentials, and for --auth oauth where
+    /// it cannot introduce itself
+    #[arg(long, value_name = "ID", requires = "auth")]
+    auth_client: Option<String>,
+    /// Where tokens are had, for --auth client-credentials; found out where it is not given
+    #[arg(long, value_name = "URL", requires = "auth")]
+    auth_token_url: Option<String>,
+    /// A scope to ask for; may be given several times
+    #[arg(long, value_name = "SCOPE", requires = "auth")]
+    auth_scope: Vec<String>,
     /// Variable of this shell that holds the value, token or password
     #[arg(long, value_name = "VARIABLE", requires = "auth")]
     auth_secret_env: Option<String>,
@@ -59,6 +73,8 @@ pub(super) struct TlsFlags {
 Examples:
   tollhouse server auth docs --auth bearer --auth-secret-env DOCS_TOKEN
   printf '%s' \"$PASS\" | tollhouse server auth docs --auth basic --auth-user me --auth-secret-stdin
+  tollhouse server auth docs --auth client-credentials --auth-client gate --auth-secret-env SECRET
+  tollhouse server auth docs --auth oauth
   tollhouse server auth docs --auth none")]
 pub(super) struct ChangeAuth {
     /// Name or id
@@ -93,12 +109,23 @@ impl AuthFlags {
     pub(super) fn read(&self, context: &Context) -> Result<ServerAuth, Failure> {
         let kind = self.auth.as_deref().unwrap_or("none");
         let has_secret = self.auth_secret_env.is_some() || self.auth_secret_stdin;
+        let is_client = kind == "client-credentials";
+        let has_client = self.auth_client.is_some();
         let is_odd = (kind == "header") != self.auth_header.is_some()
             || (kind == "basic") != self.auth_user.is_some()
-            || (kind != "none") != has_secret;
+            || (kind != "oauth" && is_client != has_client)
+            || (self.auth_token_url.is_some() && !is_client)
+            || (!self.auth_scope.is_empty() && !is_client && kind != "oauth")
+            || if kind == "oauth" {
+                has_secret && !has_client
+            } else {
+                (kind != "none") != has_secret
+            };
         if is_odd {
-            let why = "header takes --auth-header, basic takes --auth-user, and all but none take \
-                       --auth-secret-env or --auth-secret-stdin";
+            let why = "header takes --auth-header, basic --auth-user, client-credentials \
+                       --auth-client; all of these and bearer take --auth-secret-env or \
+                       --auth-secret-stdin, and oauth takes neither, or --auth-client with or \
+                       without a secret";
             return Err(Failure::misuse(format!("--auth {kind} is not said in full"), why));
         }
         let secret = || self.secret(context);
@@ -110,6 +137,18 @@ impl AuthFlags {
                 ServerAuth::Basic { username: username.clone(), password: secret()? }
             }
             ("bearer", ..) => ServerAuth::Bearer { token: secret()? },
+            ("client-credentials", ..) => ServerAuth::ClientCredentials(Box::new(ClientAuth {
+                client_id: self.auth_client.clone().unwrap_or_default(),
+                client_secret: secret()?,
+                token_url: self.auth_token_url.clone(),
+                scopes: self.auth_scope.clone(),
+                resource: None,
+            })),
+            ("oauth", ..) => ServerAuth::OAuth(Box::new(UserAuth {
+                client_id: self.auth_client.clone(),
+                client_secret: has_secret.then(secret).transpose()?,
+                scopes: self.auth_scope.clone(),
+            })),
             _ => ServerAuth::None,
         })
     }

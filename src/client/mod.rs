@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod consents;
 mod line;
+mod links;
 mod live;
 mod manage;
 mod people;
@@ -25,6 +26,7 @@ pub use self::{
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
     line::Line,
+    links::{LinkBegun, LinkView},
     live::{ClientSession, ServerProcess},
     manage::{
         Claim, KeyForm, KeyUpdate, KeyView, Launch, NewKey, Offered, PermissionView, ServerForm,

@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use self::ledger::Ledger;
 use crate::{
-    access, admin, catalog, edge, observe, pipeline, registry, store, traffic, trust, upstream,
+    access, admin, catalog, edge, links, observe, pipeline, registry, store, traffic, trust,
+    upstream,
 };
 
 pub(crate) use self::{
@@ -65,6 +66,8 @@ pub struct Settings {
     pub(crate) upstream: upstream::Settings,
     /// Which servers there are.
     pub(crate) registry: registry::Settings,
+    /// How people sign in at them.
+    pub(crate) links: links::Settings,
     /// How far they are trusted.
     pub(crate) trust: trust::Settings,
     /// How much at once.
@@ -92,6 +95,7 @@ impl Settings {
             access: access::Settings::default(),
             upstream: upstream::Settings::default(),
             registry: registry::Settings::default(),
+            links: links::Settings::default(),
             trust: trust::Settings::default(),
             traffic: traffic::Settings::default(),
             catalog: catalog::Settings::default(),

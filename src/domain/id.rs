@@ -66,6 +66,8 @@ identifiers! {
     PolicyId;
     /// Which subject of another issuer.
     SubjectId;
+    /// Which link between a person and a server.
+    LinkId;
 }
 
 /// Names one request in every answer, log line and error: ours, or the one the client brought.

@@ -7,6 +7,7 @@ mod grant;
 mod id;
 mod item;
 mod key;
+mod link;
 mod login;
 mod name;
 mod organization;
@@ -29,15 +30,16 @@ pub use consent::{Consent, TokenScope, TokenScopes};
 pub use email::{Email, InvalidEmail};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
-    InstanceId, InvalidId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId, ServerId,
-    SessionId, SubjectId, UserId,
+    InstanceId, InvalidId, LinkId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId,
+    ServerId, SessionId, SubjectId, UserId,
 };
 pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
+pub use link::{Grantor, Link};
 pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
-pub use outward::{ServerAuth, ServerTls};
+pub use outward::{ClientAuth, ServerAuth, ServerTls, UserAuth};
 pub use page::{Cursor, InvalidCursor};
 pub use pin::{Definition, Digest, OnChange, Pin, PinKind, Pins, Standing, Version};
 pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};

@@ -33,6 +33,47 @@ pub enum ServerAuth {
         #[serde(with = "exposed")]
         password: Secret,
     },
+    /// With a token that is asked for in the gateway's own name (OAuth client credentials).
+    #[serde(rename = "oauth2_client_credentials", alias = "client_credentials")]
+    ClientCredentials(Box<ClientAuth>),
+    /// With a token of whoever calls, who signed in there themselves (OAuth).
+    #[serde(rename = "oauth")]
+    OAuth(Box<UserAuth>),
+}
+
+/// How people sign in at a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UserAuth {
+    /// What the gateway is called there; it introduces itself where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What it proves itself with there, if it does.
+    #[serde(with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// What tokens are to be good for; what the server names where nothing is said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+/// Who the gateway is where it asks for tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// Its id there.
+    pub client_id: String,
+    /// What it proves itself with.
+    #[serde(with = "exposed")]
+    pub client_secret: Secret,
+    /// Where tokens are had; found out at the server where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<String>,
+    /// What they are to be good for; what the server names where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// What they are asked for as (RFC 8707); the server's URL where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 impl ServerAuth {
@@ -44,6 +85,8 @@ impl ServerAuth {
             Self::Header { .. } => "header",
             Self::Bearer { .. } => "bearer",
             Self::Basic { .. } => "basic",
+            Self::ClientCredentials(_) => "oauth2_client_credentials",
+            Self::OAuth(_) => "oauth",
         }
     }
 
@@ -53,7 +96,10 @@ impl ServerAuth {
         match self {
             Self::None => None,
             Self::Header { name, .. } => Some(name.to_ascii_lowercase()),
-            Self::Bearer { .. } | Self::Basic { .. } => Some("authorization".to_owned()),
+            Self::Bearer { .. }
+            | Self::Basic { .. }
+            | Self::ClientCredentials(_)
+            | Self::OAuth(_) => Some("authorization".to_owned()),
         }
     }
 }
@@ -92,6 +138,10 @@ mod tests {
             json!({"type": "header", "name": "X-Key", "value": "hunter2"}),
             json!({"type": "bearer", "token": "hunter2"}),
             json!({"type": "basic", "username": "u", "password": "hunter2"}),
+            json!({"type": "oauth2_client_credentials", "client_id": "c",
+                   "client_secret": "hunter2", "scopes": ["a"]}),
+            json!({"type": "oauth"}),
+            json!({"type": "oauth", "client_id": "c", "client_secret": "hunter2"}),
         ] {
             let auth: ServerAuth = serde_json::from_value(form.clone()).expect("an auth");
 

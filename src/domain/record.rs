@@ -28,6 +28,8 @@ pub enum Noun {
     Policy,
     /// What is pinned of a server.
     Pins,
+    /// Somebody's account at a server.
+    Link,
 }
 
 impl Noun {
@@ -45,6 +47,7 @@ impl Noun {
             Self::SecondFactor => "second_factor",
             Self::Policy => "policy",
             Self::Pins => "pins",
+            Self::Link => "link",
         }
     }
 }

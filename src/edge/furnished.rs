@@ -7,6 +7,7 @@ use crate::{
     catalog::{self, Catalog},
     domain::Clock,
     edge::session::{self, Sessions},
+    links::{self, Links},
     observe::{self, Journal, Metrics},
     pipeline::{self, Pipeline, Rooms},
     registry::{self, Registry},
@@ -44,11 +45,15 @@ pub(super) fn furnished(
     let registry = registry.expect("a registry");
     let settings = catalog::Settings::default();
     let trust = Trust::new(trust::Settings::default(), &store, clock.clone());
-    let known = (&registry, &trust.expect("readable"));
+    let (speaking, home) = (upstream::Settings::default(), String::new());
+    let links = links::Settings::default();
+    let links = Links::new(links, speaking, (&store, &upstream), clock.clone(), home);
+    let links = links.expect("readable");
+    let known = (&registry, &trust.expect("readable"), &links);
     let catalog = Catalog::new(settings, known, &upstream, &metrics, clock.clone());
     let access = access.expect("readable");
     let traffic = Traffic::new(traffic::Settings::default());
-    let rooms = Rooms { access, catalog, traffic, registry, upstream, journal };
+    let rooms = Rooms { access, catalog, traffic, registry, links, upstream, journal };
     let pipeline = Pipeline::new(pipeline::Settings::default(), rooms);
     (Sessions::new(session_settings, pipeline, store, clock.clone()), folder)
 }

@@ -10,6 +10,7 @@ use crate::{
     access::Permit,
     catalog::Argument,
     domain::{Instance, Item, Server, TaskSupport},
+    links,
     observe::Line,
     pipeline::{
         Body, Notices, Pipeline,
@@ -18,10 +19,10 @@ use crate::{
     },
     problem::{Classify, Kind, Problem, chain},
     traffic::{Candidates, Ticket},
-    upstream::{self, Ask, Party},
+    upstream::{self, Ask, Party, oauth::Account},
     wire::{
-        Address, Answer, AsTask, Asks, Call, Era, InputRequired, Level, Outcome, ResultType,
-        header, input::responses,
+        Address, Answer, AsTask, Asks, Call, Era, InputRequired, Level, Method, Outcome,
+        ResultType, header, input::responses,
     },
 };
 
@@ -33,6 +34,19 @@ pub(super) struct Road<'a> {
     pub(super) candidates: &'a Candidates<'a>,
     /// Where the client hears what comes before the answer, if it can.
     pub(super) notices: Option<&'a Notices>,
+    /// With whose account the server is spoken to, where everybody has their own.
+    account: Option<&'a Account>,
+}
+
+impl<'a> Road<'a> {
+    pub(super) const fn new(
+        call: &'a Call,
+        permit: &'a Permit,
+        candidates: &'a Candidates<'a>,
+        notices: Option<&'a Notices>,
+    ) -> Self {
+        Self { call, permit, candidates, notices, account: None }
+    }
 }
 
 /// Where a call begins.
@@ -87,6 +101,12 @@ impl Pipeline {
     ) -> Result<Forwarded, Problem> {
         let call = road.call;
         let server = road.candidates.server();
+        let account = match self.links.account(server, road.permit.caller()) {
+            Ok(account) => account,
+            Err(error @ links::Error::MustSignIn { .. }) => return must_sign_in(call, error),
+            Err(error) => return Err(error.into()),
+        };
+        let road = Road { account: account.as_ref(), ..road };
         let seconds = server.timeout_seconds.unwrap_or(self.settings.timeout_seconds);
         let now = Instant::now();
         let step = Duration::from_secs(seconds.into());
@@ -112,6 +132,10 @@ impl Pipeline {
                 }
                 judge(server, call, answer).map(Forwarded::Body)
             }
+            // Whoever gives the tokens, or the server, does not know them any more.
+            Err(GaveUp::Failed(error)) if account.is_some() && error.is_about_the_token() => {
+                must_sign_in(call, self.links.must_sign_in(server))
+            }
             Err(GaveUp::Failed(error)) => Err(self.give_up(server, &error, seconds)),
             Err(GaveUp::Told(problem)) => Err(problem),
         }
@@ -125,7 +149,7 @@ impl Pipeline {
         patience: &mut Patience,
         line: &mut Line,
     ) -> Result<Came, GaveUp> {
-        let Road { call, candidates, .. } = road;
+        let Road { call, candidates, account, .. } = road;
         let params = param_headers(candidates.item(), call)?;
         let subject = Some(&*candidates.item().name).filter(|_| renames(candidates, call));
         let address = Address { subject, params: &params };
@@ -145,7 +169,7 @@ impl Pipeline {
                     let extensions = call.client.extensions();
                     let asks = Asks { capabilities: extensions.as_deref(), ..Asks::default() };
                     let ask = Ask::plain(&call.request, address, patience.deadline);
-                    let ask = Ask { asks, as_task, ..ask };
+                    let ask = Ask { asks, account, as_task, ..ask };
                     match self.upstream.ask(instance, ask).await {
                         Ok(answer) => return Ok(Came::Answer(answer)),
                         Err(error) => error,
@@ -174,7 +198,8 @@ impl Pipeline {
 
     /// Begins a call in which the server may say and ask things before it answers.
     fn converse(&self, instance: &Instance, road: Road<'_>, address: Address<'_>) -> Conversing {
-        let Road { call, permit, candidates, .. } = road;
+        let Road { call, permit, candidates, account, .. } = road;
+        let account = account.cloned();
         let item = candidates.item();
         let (ear, heard) = mpsc::channel(HEARD);
         let (upstream, instance) = (self.upstream.clone(), instance.clone());
@@ -202,6 +227,7 @@ impl Pipeline {
                     address: Address { subject: subject.as_deref(), params: &params },
                     asks: Asks { progress, level, capabilities },
                     party: Some(&party),
+                    account: account.as_ref(),
                     ear: Some(&ear),
                     is_standing: false,
                     as_task,
@@ -288,6 +314,19 @@ impl Pipeline {
             None => problem,
         }
     }
+}
+
+/// Tells somebody where to sign in. Of a tool it is told as what the tool says, which the model
+/// reads and its person sees; errors of the protocol are often shown to nobody.
+fn must_sign_in(call: &Call, error: links::Error) -> Result<Forwarded, Problem> {
+    if *call.method() != Method::ToolsCall {
+        return Err(error.into());
+    }
+    let text = serde_json::to_string(&error.to_string()).expect("text is always JSON");
+    let told = Answer::of_result(&format!(
+        r#"{{"resultType":"complete","isError":true,"content":[{{"type":"text","text":{text}}}]}}"#
+    ));
+    Ok(Forwarded::Body(Body::Carried(told)))
 }
 
 /// Whether a call that failed so may be made again: only one that provably never ran.

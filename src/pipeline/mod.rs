@@ -23,6 +23,7 @@ use crate::{
         Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
         Target,
     },
+    links::Links,
     observe::{Journal, Line, Outcome},
     pipeline::{
         forward::{Forwarded, Road, Start},
@@ -97,6 +98,7 @@ pub(crate) struct Pipeline {
     catalog: Catalog,
     traffic: Traffic,
     registry: Registry,
+    links: Links,
     upstream: Upstream,
     journal: Journal,
     parked: Arc<Parked>,
@@ -110,6 +112,7 @@ pub(crate) struct Rooms {
     pub(crate) catalog: Catalog,
     pub(crate) traffic: Traffic,
     pub(crate) registry: Registry,
+    pub(crate) links: Links,
     pub(crate) upstream: Upstream,
     pub(crate) journal: Journal,
 }
@@ -154,7 +157,7 @@ impl Body {
 impl Pipeline {
     /// A path through these rooms.
     pub(crate) fn new(settings: Settings, rooms: Rooms) -> Self {
-        let Rooms { access, catalog, traffic, registry, upstream, journal } = rooms;
+        let Rooms { access, catalog, traffic, registry, links, upstream, journal } = rooms;
         let (parked, tasks, listeners) = (Arc::new(Parked::new()), Arc::default(), Arc::default());
         Self {
             settings,
@@ -162,6 +165,7 @@ impl Pipeline {
             catalog,
             traffic,
             registry,
+            links,
             upstream,
             journal,
             parked,
@@ -287,7 +291,7 @@ impl Pipeline {
             Route::There(candidates) => {
                 // What a server says on the way is not looked through, and is kept back.
                 let notices = notices.filter(|_| !permit.obliges());
-                let road = Road { call, permit: &permit, candidates: &candidates, notices };
+                let road = Road::new(call, &permit, &candidates, notices);
                 match self.forward(Start::Anew(ticket), road, line).await? {
                     Forwarded::Body(body) => body,
                     Forwarded::Task(conversing, ticket) => {

@@ -313,7 +313,7 @@ impl Pipeline {
         };
         // What is said before the result has nobody to hear it.
         let (notices, _) = mpsc::channel(1);
-        let road = Road { call, permit, candidates: &candidates, notices: Some(&notices) };
+        let road = Road::new(call, permit, &candidates, Some(&notices));
         let outcome = self.forward(start, road, &mut line).await;
         let caller = permit.caller().principal().clone();
         let reply = outcome.map(|came| {

@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     access::Caller,
-    domain::{Endpoint, HttpUrl, Secret, Server, ServerAuth, ServerTls},
+    domain::{ClientAuth, Endpoint, HttpUrl, Secret, Server, ServerAuth, ServerTls, UserAuth},
     registry::{Directory, Error, Registry},
     upstream::{self, Papers},
 };
 
 /// The longest secret or name, in bytes.
 const TEXT_LIMIT: usize = 8_192;
+/// Scopes there may be.
+const SCOPES: usize = 50;
 
 /// What is to be different about what a server is shown.
 #[derive(Debug)]
@@ -109,7 +111,47 @@ pub(super) fn check_auth(
             }
             check_text("password", password.expose())
         }
+        ServerAuth::ClientCredentials(auth) => check_client(auth),
+        ServerAuth::OAuth(auth) => check_user(auth),
     }
+}
+
+fn check_client(auth: &ClientAuth) -> Result<(), Error> {
+    check_text("client_id", &auth.client_id)?;
+    check_text("client_secret", auth.client_secret.expose())?;
+    let urls = [("token_url", &auth.token_url), ("resource", &auth.resource)];
+    for (member, text) in urls {
+        let Some(text) = text else { continue };
+        let is_url = text.len() <= HttpUrl::LIMIT && text.parse::<HttpUrl>().is_ok();
+        if !is_url || text.contains('#') {
+            return Err(wrong("auth", &format!("{member} is no URL of http or https")));
+        }
+    }
+    check_scopes(&auth.scopes)
+}
+
+fn check_user(auth: &UserAuth) -> Result<(), Error> {
+    if let Some(id) = &auth.client_id {
+        check_text("client_id", id)?;
+    }
+    if let Some(secret) = &auth.client_secret {
+        check_text("client_secret", secret.expose())?;
+        if auth.client_id.is_none() {
+            return Err(wrong("auth", "client_secret belongs to a client_id"));
+        }
+    }
+    check_scopes(&auth.scopes)
+}
+
+/// Scopes as RFC 6749 writes them.
+fn check_scopes(scopes: &[String]) -> Result<(), Error> {
+    let is_one = |text: &String| {
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\')
+    };
+    if scopes.len() > SCOPES || !scopes.iter().all(is_one) {
+        return Err(wrong("auth", &format!("scopes are at most {SCOPES} words without spaces")));
+    }
+    Ok(())
 }
 
 /// Checks what is to be shown in the TLS handshake with a server at this URL.

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Login, LoginId, Namespace,
-    NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, SecondFactor, Server,
-    ServerId, SessionId, SessionRecord, SigningKey, Timestamp, User, UserId,
+    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Link, LinkId, Login, LoginId,
+    Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, SecondFactor,
+    Server, ServerId, SessionId, SessionRecord, SigningKey, Timestamp, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
@@ -92,6 +92,7 @@ impl<'a> Draft<'a> {
 
     /// Removes a person's account and returns it, if it was there. Their keys stay.
     pub(crate) fn remove_user(&mut self, id: &UserId) -> Result<Option<User>, Error> {
+        self.remove_links(|link| link.user == *id)?;
         self.remove(id.to_string())
     }
 
@@ -121,6 +122,7 @@ impl<'a> Draft<'a> {
 
     /// Removes a server with its instances and returns it, if it was there.
     pub(crate) fn remove_server(&mut self, id: &ServerId) -> Result<Option<Server>, Error> {
+        self.remove_links(|link| link.server == *id)?;
         self.remove(id.to_string())
     }
 
@@ -240,6 +242,39 @@ impl<'a> Draft<'a> {
     /// Somebody's second factor.
     pub(crate) fn second_factor(&self, user: &UserId) -> Result<Option<SecondFactor>, Error> {
         self.find(user.to_string())
+    }
+
+    /// Makes or replaces somebody's account at a server.
+    pub(crate) fn put_link(&mut self, link: &Link) -> Result<(), Error> {
+        self.put(link)
+    }
+
+    /// Notes that another token stands for somebody at a server.
+    pub(crate) fn note_link(&mut self, link: &Link) -> Result<(), Error> {
+        self.note(link)
+    }
+
+    /// Removes somebody's account at a server and returns it, if it was there.
+    pub(crate) fn remove_link(&mut self, id: &LinkId) -> Result<Option<Link>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Somebody's account at a server.
+    pub(crate) fn link(&self, id: &LinkId) -> Result<Option<Link>, Error> {
+        self.find(id.to_string())
+    }
+
+    /// Everybody's accounts at servers.
+    pub(crate) fn links(&self) -> Result<Vec<Link>, Error> {
+        self.all()
+    }
+
+    /// Removes accounts at servers, of which nothing is left without the server or the person.
+    fn remove_links(&mut self, is_gone: impl Fn(&Link) -> bool) -> Result<(), Error> {
+        for link in self.links()?.iter().filter(|link| is_gone(link)) {
+            self.remove_link(&link.id)?;
+        }
+        Ok(())
     }
 
     /// Makes or replaces a policy.

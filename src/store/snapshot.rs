@@ -8,7 +8,7 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyUse, Login, LoginId, Namespace, Organization, Policy,
+    ApiKey, AuditLine, FeedEntry, KeyUse, Link, Login, LoginId, Namespace, Organization, Policy,
     SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, Pins, ServerId};
@@ -94,6 +94,11 @@ impl Snapshot {
 
     /// Every sign-in.
     pub(crate) fn logins(&self) -> Result<Vec<Login>, Error> {
+        self.all()
+    }
+
+    /// Everybody's accounts at servers.
+    pub(crate) fn links(&self) -> Result<Vec<Link>, Error> {
         self.all()
     }
 

@@ -4,8 +4,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Login, Namespace, Noun, Organization, Policy,
-    SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Link, Login, Namespace, Noun, Organization,
+    Policy, SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins, ServerId};
 
@@ -43,6 +43,9 @@ const SIGNING_KEYS: Table = Table { name: "signing_keys", kind: 21, version: 1 }
 /// By the id of the person.
 const SECOND_FACTORS: Table = Table { name: "second_factors", kind: 22, version: 1 };
 
+/// By id.
+const LINKS: Table = Table { name: "links", kind: 23, version: 1 };
+
 /// By the id of the server.
 const PINS: Table = Table { name: "pins", kind: 30, version: 1 };
 /// By the id of the server, the kind, and the SHA-256 of the name, because keys are not sealed.
@@ -52,7 +55,7 @@ const DEFINITIONS: Table = Table { name: "definitions", kind: 32, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 17] = [
+pub(super) const ALL: [Table; 18] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -66,6 +69,7 @@ pub(super) const ALL: [Table; 17] = [
     LOGINS,
     SIGNING_KEYS,
     SECOND_FACTORS,
+    LINKS,
     POLICIES,
     PINS,
     PINNED,
@@ -153,6 +157,7 @@ things! {
     Login in LOGINS, called by |it| &it.username;
     SigningKey in SIGNING_KEYS, called by |it| &it.id;
     SecondFactor in SECOND_FACTORS, called by |it| &it.username;
+    Link in LINKS, called by |it| &it.label;
     Policy in POLICIES, called by |it| &it.name;
     Pins in PINS, called by |it| it.server.as_str();
 }

@@ -4,8 +4,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Response, body::Incoming};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -51,41 +52,88 @@ pub(crate) enum Unread {
 impl Upstream {
     /// Fetches a document of JSON. Nobody is followed elsewhere.
     pub(crate) async fn document(&self, document: Document<'_>) -> Result<Bytes, Unread> {
-        let fetching = async {
-            let _place = PLACES.acquire().await.map_err(|_| Unread::Late)?;
-            fetch(document, self.0.settings()).await
-        };
-        tokio::time::timeout(document.within, fetching).await.unwrap_or(Err(Unread::Late))
+        let waiting = tokio::time::timeout(document.within, PLACES.acquire());
+        let _place = waiting.await.map_err(|_| Unread::Late)?;
+        fetch(document, self.0.settings()).await
     }
 }
 
-async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unread> {
-    let uri: Uri = document.url.parse().map_err(|_| Unread::Address)?;
+/// Fetches a document of JSON.
+pub(super) async fn fetch(document: Document<'_>, settings: &Settings) -> Result<Bytes, Unread> {
+    let request = Request::get(document.url)
+        .header(header::ACCEPT, "application/json")
+        .body(Full::new(Bytes::new()))
+        .map_err(|_| Unread::Address)?;
+    let fetching = async {
+        let answer = send(document, request, settings).await?;
+        let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let is_json = kind.eq_ignore_ascii_case("application/json")
+            || (kind.starts_with("application/") && kind.ends_with("+json"));
+        if answer.status() != StatusCode::OK || !is_json {
+            return Err(Unread::NoDocument);
+        }
+        whole(answer, document.bytes).await
+    };
+    tokio::time::timeout(document.within, fetching).await.unwrap_or(Err(Unread::Late))
+}
+
+/// Posts something with these headers, and reads what is answered, whatever it is.
+pub(super) async fn submit(
+    document: Document<'_>,
+    headers: HeaderMap,
+    body: Bytes,
+    settings: &Settings,
+) -> Result<(StatusCode, Bytes), Unread> {
+    let mut request = Request::post(document.url)
+        .header(header::ACCEPT, "application/json")
+        .body(Full::new(body))
+        .map_err(|_| Unread::Address)?;
+    request.headers_mut().extend(headers);
+    let submitting = async {
+        let answer = send(document, request, settings).await?;
+        Ok((answer.status(), whole(answer, document.bytes).await?))
+    };
+    tokio::time::timeout(document.within, submitting).await.unwrap_or(Err(Unread::Late))
+}
+
+/// Asks a server of MCP without any credential, and gives the headers with which it answers.
+pub(super) async fn knock(url: &str, settings: &Settings) -> Option<HeaderMap> {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let request = Request::post(url)
+        .header(header::ACCEPT, "application/json, text/event-stream")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, "tollhouse")
+        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .ok()?;
+    let client = client_that(Dials::Most, settings, None).ok()?;
+    let answered = tokio::time::timeout(settings.connect(), client.request(request)).await;
+    Some(answered.ok()?.ok()?.into_parts().0.headers)
+}
+
+async fn send(
+    document: Document<'_>,
+    mut request: Request<Full<Bytes>>,
+    settings: &Settings,
+) -> Result<Response<Incoming>, Unread> {
+    let uri = request.uri();
     let dials = if document.may_be_private { Dials::Most } else { Dials::Public };
     let is_safe = match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => document.may_be_private && is_here(&uri),
+        Some("http") => document.may_be_private && is_here(uri),
         _ => false,
     };
-    if !is_safe || !may_be_asked(&uri, dials) {
+    if !is_safe || !may_be_asked(uri, dials) {
         return Err(Unread::Address);
     }
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("tollhouse"));
     let client =
         client_that(dials, settings, None).map_err(|error| Unread::Silent(error.into()))?;
-    let request = Request::get(uri)
-        .header(header::ACCEPT, "application/json")
-        .header(header::USER_AGENT, "tollhouse")
-        .body(Full::new(Bytes::new()))
-        .map_err(|_| Unread::Address)?;
-    let answer = client.request(request).await.map_err(|error| Unread::Silent(error.into()))?;
-    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    let is_json = kind.eq_ignore_ascii_case("application/json")
-        || (kind.starts_with("application/") && kind.ends_with("+json"));
-    if answer.status() != StatusCode::OK || !is_json {
-        return Err(Unread::NoDocument);
-    }
-    let body = Limited::new(answer.into_body(), document.bytes).collect().await;
+    client.request(request).await.map_err(|error| Unread::Silent(error.into()))
+}
+
+async fn whole(answer: Response<Incoming>, bytes: usize) -> Result<Bytes, Unread> {
+    let body = Limited::new(answer.into_body(), bytes).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(Unread::Silent)
 }
 

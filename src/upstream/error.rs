@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     problem::{Classify, Kind},
-    upstream::UnusablePapers,
+    upstream::{UnusablePapers, oauth::Failure},
     wire::Unreadable,
 };
 
@@ -119,6 +119,12 @@ pub(crate) enum Error {
     /// The gateway has stopped speaking to it.
     #[error("the gateway has ended its connection to it")]
     Closed,
+    /// There is no token that it could be shown.
+    #[error("the gateway has no token for it: {source}")]
+    NoToken {
+        /// Why.
+        source: Failure,
+    },
     /// What is to be shown in its TLS handshake is no good.
     #[error("its TLS cannot be set up: {source}")]
     Papers {
@@ -215,6 +221,16 @@ impl Error {
         }
     }
 
+    /// Whether there is no token, or the server does not take the one there is.
+    pub(crate) fn is_about_the_token(&self) -> bool {
+        match self {
+            Self::NoToken { source } => *source == Failure::NobodySignedIn,
+            Self::Refused { status } => *status == StatusCode::UNAUTHORIZED,
+            Self::Unopened(error) => error.is_about_the_token(),
+            _ => false,
+        }
+    }
+
     /// Whether the failure says that the server is unwell, rather than the request or the house.
     pub(crate) const fn is_about_the_server(&self) -> bool {
         !matches!(
@@ -224,6 +240,7 @@ impl Error {
                 | Self::TooManySessions { .. }
                 | Self::Closed
                 | Self::TooLarge { .. }
+                | Self::NoToken { .. }
         )
     }
 
@@ -248,6 +265,7 @@ impl Error {
             | Self::Crowded { .. }
             | Self::TooManySessions { .. }
             | Self::Closed
+            | Self::NoToken { .. }
             | Self::Papers { .. }
             | Self::Tls { .. } => false,
         }
@@ -278,6 +296,7 @@ impl Classify for Error {
             | Self::Crowded { .. }
             | Self::TooManySessions { .. }
             | Self::Papers { .. }
+            | Self::NoToken { .. }
             | Self::Closed => Kind::Unavailable,
             Self::Broken { .. }
             | Self::Crashed { .. }

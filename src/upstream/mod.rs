@@ -16,6 +16,7 @@ mod heard;
 mod http;
 mod lines;
 mod link;
+pub(crate) mod oauth;
 mod own;
 mod party;
 mod peer;
@@ -37,7 +38,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{select, sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::pool::Pool;
 pub use self::warden::warden;
 pub(crate) use self::{
     callers::{Ear, MidCall, News, Question},
@@ -54,8 +54,9 @@ pub(crate) use self::{
     view::ConversationView,
     watch::{ByOwner, Wanted},
 };
+use self::{oauth::Account, pool::Pool};
 use crate::{
-    domain::{Clock, Endpoint, Instance, InstanceId, Transport},
+    domain::{Clock, Endpoint, Instance, InstanceId, ServerAuth, Transport},
     wire::Answer,
 };
 
@@ -82,7 +83,12 @@ impl Upstream {
 
     /// Asks one instance. What the instance is, is asked with [`Self::describe`].
     pub(crate) async fn ask(&self, instance: &Instance, ask: Ask<'_>) -> Result<Answer, Error> {
-        self.0.connection(instance)?.ask(ask).await
+        self.0.connection(instance, ask.account)?.ask(ask).await
+    }
+
+    /// Ends what was spoken with an account that is not there any more.
+    pub(crate) fn forget(&self, account: &Account) {
+        self.0.forget(account);
     }
 
     /// Ends the conversations that servers had with a client that is gone.
@@ -99,9 +105,10 @@ impl Upstream {
     pub(crate) async fn describe(
         &self,
         instance: &Instance,
+        account: Option<&Account>,
         deadline: Instant,
     ) -> Result<Arc<Peer>, Error> {
-        self.0.connection(instance)?.describe(deadline).await
+        self.0.connection(instance, account)?.describe(deadline).await
     }
 
     /// What the instance said of itself, if it was asked.
@@ -117,11 +124,15 @@ impl Upstream {
 
     /// Has the instance tell of what is wanted, and of nothing else.
     pub(crate) fn watch(&self, instance: &Instance, wanted: &Wanted, by_owner: ByOwner) {
+        // Of one where everybody has their own account, nobody hears for all.
+        if matches!(instance.endpoint, Endpoint::Http { auth: ServerAuth::OAuth(_), .. }) {
+            return;
+        }
         let is_known = self.0.known(&instance.id).is_some();
         if !is_known && *wanted == Wanted::default() {
             return;
         }
-        if let Ok(connection) = self.0.connection(instance) {
+        if let Ok(connection) = self.0.connection(instance, None) {
             connection.watch(wanted, by_owner);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Ear;
+use super::{Ear, oauth::Account};
 use crate::wire::{Address, Asks, Era, Level, Request};
 
 /// A client, as far as a server of an older revision must know it: such a server has one session
@@ -54,6 +54,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) asks: Asks<'a>,
     /// For whom, where that matters.
     pub(crate) party: Option<&'a Party>,
+    /// With whose account, where everybody has their own.
+    pub(crate) account: Option<&'a Account>,
     /// Where what comes before the answer is heard.
     pub(crate) ear: Option<&'a Ear>,
     /// Whether it stands open for as long as there is a conversation, and keeps none awake.
@@ -72,6 +74,7 @@ impl<'a> Ask<'a> {
             address,
             asks: Asks::default(),
             party: None,
+            account: None,
             ear: None,
             is_standing: false,
             as_task: false,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::{join, join_all};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Semaphore, broadcast},
     time::Instant,
@@ -25,6 +25,7 @@ use super::{
     error::Limit,
     http::{self, Http, Papers, Site, client, credentials},
     link::{self, Carrier, Link},
+    oauth::{Account, Bearer, ClientCredentials, Nobody},
     own::Own,
     party::Ask,
     probe::Probed,
@@ -34,7 +35,7 @@ use super::{
     way::Way,
 };
 use crate::{
-    domain::{Clock, Endpoint, Instance, InstanceId, ServerTls, Transport},
+    domain::{Clock, Endpoint, HttpUrl, Instance, InstanceId, ServerAuth, ServerTls, Transport},
     wire::{Answer, Era},
 };
 
@@ -55,6 +56,8 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Connections {
     by_instance: HashMap<InstanceId, Arc<Connection>>,
+    /// Those with instances where everybody has their own account.
+    of_accounts: HashMap<(InstanceId, Arc<str>), Arc<Connection>>,
     /// Those retired last. A call that was on its way to one must not start it again.
     retired: VecDeque<InstanceId>,
     is_closed: bool,
@@ -65,12 +68,28 @@ impl Connections {
         self.is_closed || self.retired.contains(instance)
     }
 
-    fn take_out(&mut self, instance: &InstanceId) -> Option<Arc<Connection>> {
+    fn take_out(&mut self, instance: &InstanceId) -> Vec<Arc<Connection>> {
         self.retired.push_back(*instance);
         if self.retired.len() > RETIRED {
             self.retired.pop_front();
         }
-        self.by_instance.remove(instance)
+        let of_accounts = self.of_accounts.extract_if(|(of, _), _| of == instance);
+        let mut all: Vec<_> = of_accounts.map(|(_, connection)| connection).collect();
+        all.extend(self.by_instance.remove(instance));
+        all
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&InstanceId, &Arc<Connection>)> {
+        let of_accounts = self.of_accounts.iter().map(|((id, _), connection)| (id, connection));
+        self.by_instance.iter().chain(of_accounts)
+    }
+
+    fn find(&self, instance: &Instance, account: Option<&Account>) -> Option<&Arc<Connection>> {
+        let found = match account {
+            None => self.by_instance.get(&instance.id),
+            Some(account) => self.of_accounts.get(&(instance.id, Arc::clone(&account.key))),
+        };
+        found.filter(|found| found.endpoint == instance.endpoint)
     }
 }
 
@@ -85,6 +104,8 @@ pub(super) struct Connection {
     /// Whether it turned out to speak no older revision.
     is_modern_only: AtomicBool,
     own: Own,
+    /// When it was spoken in last.
+    used: Mutex<Instant>,
     pub(super) watch: Watch,
     tasks: TaskTracker,
 }
@@ -109,6 +130,7 @@ impl Pool {
                 settings: Arc::clone(&settings),
                 tasks: tasks.clone(),
                 board: board.clone(),
+                bearer: None,
             },
             stdio: stdio::Ground { nursery, settings, clock, tasks, board },
         })
@@ -119,35 +141,63 @@ impl Pool {
         &self.http.settings
     }
 
-    /// The connection to an instance.
-    pub(super) fn connection(&self, instance: &Instance) -> Result<Arc<Connection>, Error> {
-        let is_same = |found: &&Arc<Connection>| found.endpoint == instance.endpoint;
-        if let Some(found) = self.connections.read().by_instance.get(&instance.id).filter(is_same) {
+    /// The connection to an instance, with an account where everybody has their own there.
+    pub(super) fn connection(
+        &self,
+        instance: &Instance,
+        account: Option<&Account>,
+    ) -> Result<Arc<Connection>, Error> {
+        if let Some(found) = self.connections.read().find(instance, account) {
             return Ok(Arc::clone(found));
         }
         let mut connections = self.connections.write();
         if connections.is_over(&instance.id) {
             return Err(Error::Closed);
         }
-        if let Some(found) = connections.by_instance.get(&instance.id).filter(is_same) {
+        if let Some(found) = connections.find(instance, account) {
             return Ok(Arc::clone(found));
         }
-        let new = Arc::new(self.connect(instance)?);
-        let old = connections.by_instance.insert(instance.id, Arc::clone(&new));
-        drop(connections);
-        if let Some(old) = old {
-            self.http.tasks.spawn(async move { old.close().await });
+        let limit = self.http.settings.accounts;
+        if account.is_some() && connections.of_accounts.len() >= limit {
+            return Err(Error::TooManySessions { limit });
         }
+        let new = Arc::new(self.connect(instance, account)?);
+        let old = match account {
+            None => connections.by_instance.insert(instance.id, Arc::clone(&new)),
+            Some(account) => {
+                let place = (instance.id, Arc::clone(&account.key));
+                connections.of_accounts.insert(place, Arc::clone(&new))
+            }
+        };
+        drop(connections);
+        self.end(old);
         Ok(new)
     }
 
-    fn connect(&self, instance: &Instance) -> Result<Connection, Error> {
+    /// Ends the connections with an account that is not there any more.
+    pub(super) fn forget(&self, account: &Account) {
+        let mut connections = self.connections.write();
+        let ended = connections.of_accounts.extract_if(|(_, key), _| *key == account.key);
+        let ended: Vec<_> = ended.map(|(_, connection)| connection).collect();
+        drop(connections);
+        self.end(ended);
+    }
+
+    fn end(&self, ended: impl IntoIterator<Item = Arc<Connection>>) {
+        for connection in ended {
+            self.http.tasks.spawn(async move { connection.close().await });
+        }
+    }
+
+    fn connect(&self, instance: &Instance, account: Option<&Account>) -> Result<Connection, Error> {
         let way = match &instance.endpoint {
             Endpoint::Http { url, headers, transport, auth, tls } => {
                 let shown = credentials(auth);
                 let shown = shown.iter().map(|(name, value)| (name, value));
                 let site = Site::new(url, headers.iter().chain(shown));
-                self.remote(instance.id, site, *transport, &self.ground(tls)?)
+                let bearer = self.bearer(url, auth, account);
+                let ground = http::Ground { bearer, ..self.ground(tls)? };
+                self.remote(instance.id, site, *transport, &ground)
             }
             Endpoint::Stdio { command, args, env, cwd } => {
                 let program = Program {
@@ -165,7 +215,29 @@ impl Pool {
         let own = Own::new(&self.stdio);
         let (watch, tasks) = (Watch::default(), self.http.tasks.clone());
         let is_modern_only = AtomicBool::new(false);
-        Ok(Connection { endpoint, places, limit, way, is_modern_only, own, watch, tasks })
+        let used = Mutex::new(Instant::now());
+        Ok(Connection { endpoint, places, limit, way, is_modern_only, own, used, watch, tasks })
+    }
+
+    /// The token that is shown there, where one that ends is.
+    fn bearer(
+        &self,
+        url: &HttpUrl,
+        auth: &ServerAuth,
+        account: Option<&Account>,
+    ) -> Option<Arc<Bearer>> {
+        match auth {
+            ServerAuth::OAuth(_) => Some(match account {
+                Some(account) => Arc::clone(&account.bearer),
+                None => Arc::new(Bearer::new(Arc::new(Nobody))),
+            }),
+            ServerAuth::ClientCredentials(auth) => {
+                let settings = Arc::clone(&self.http.settings);
+                let grants = ClientCredentials::new(url.clone(), (**auth).clone(), settings);
+                Some(Arc::new(Bearer::new(Arc::new(grants))))
+            }
+            _ => None,
+        }
     }
 
     /// What an instance at a URL is spoken to with. One that is shown a certificate shares no
@@ -209,8 +281,10 @@ impl Pool {
     /// Every process, and every conversation of a single client.
     pub(super) fn conversations(&self) -> Vec<ConversationView> {
         let connections = self.connections.read();
-        let each = connections.by_instance.iter();
-        each.flat_map(|(instance, connection)| connection.conversations(*instance)).collect()
+        connections
+            .all()
+            .flat_map(|(instance, connection)| connection.conversations(*instance))
+            .collect()
     }
 
     /// The connection to an instance, if there is one.
@@ -219,15 +293,25 @@ impl Pool {
     }
 
     pub(super) fn sleep_if_idle(&self) {
-        for connection in self.connections.read().by_instance.values() {
+        for (_, connection) in self.connections.read().all() {
             connection.way.rest();
             connection.own.rest();
         }
+        let now = Instant::now();
+        let is_idle = |connection: &Connection| {
+            let is_quiet = connection.places.available_permits() >= connection.limit;
+            is_quiet && now.duration_since(*connection.used.lock()) >= self.http.settings.idle()
+        };
+        let mut connections = self.connections.write();
+        let ended = connections.of_accounts.extract_if(|_, connection| is_idle(connection));
+        let ended: Vec<_> = ended.map(|(_, connection)| connection).collect();
+        drop(connections);
+        self.end(ended);
     }
 
     /// Ends the conversations of a client that is gone, with all instances.
     pub(super) fn leave(&self, owner: &str) {
-        for connection in self.connections.read().by_instance.values() {
+        for (_, connection) in self.connections.read().all() {
             connection.leave(owner);
         }
     }
@@ -239,10 +323,8 @@ impl Pool {
 
     /// Ends the connection to an instance.
     pub(super) async fn retire(&self, instance: &InstanceId) {
-        let connection = self.connections.write().take_out(instance);
-        if let Some(connection) = connection {
-            connection.close().await;
-        }
+        let ended = self.connections.write().take_out(instance);
+        join_all(ended.iter().map(|connection| connection.close())).await;
     }
 
     /// Ends all connections and everything they began.
@@ -250,7 +332,9 @@ impl Pool {
         let connections: Vec<_> = {
             let mut connections = self.connections.write();
             connections.is_closed = true;
-            connections.by_instance.drain().map(|(_, connection)| connection).collect()
+            let of_accounts: Vec<_> = connections.of_accounts.drain().map(|(_, it)| it).collect();
+            let shared = connections.by_instance.drain().map(|(_, connection)| connection);
+            shared.chain(of_accounts).collect()
         };
         join_all(connections.iter().map(|connection| connection.close())).await;
         self.http.tasks.close();
@@ -262,6 +346,9 @@ impl Connection {
     pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
         let busy = |_| Error::Busy { limit: self.limit };
         let _place = self.places.try_acquire().map_err(busy)?;
+        if ask.account.is_some() {
+            *self.used.lock() = Instant::now();
+        }
         let limit = Limit::until(ask.deadline);
         let outcome = match ask.party.filter(|party| party.needs_own()) {
             None => self.way.ask_or_wait(ask).await,

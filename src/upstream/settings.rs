@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     /// How long a child process, or a connection that stays open, may take until it can be asked,
     /// in milliseconds. Package runners download on their first start.
     pub(crate) start_ms: u64,
+    /// How long whoever gives tokens for servers may take to answer, in milliseconds.
+    pub(crate) oauth_ms: u64,
     /// How many idle connections are kept for each host.
     pub(crate) pool_idle_per_host: usize,
     /// How long an idle connection is kept, in seconds.
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) own_per_instance: usize,
     /// How many of these may belong to one principal.
     pub(crate) own_per_principal: usize,
+    /// How many people's accounts servers are spoken to with at the same time.
+    pub(crate) accounts: usize,
     /// How many child processes run at once.
     pub(crate) children: usize,
     /// After how long without calls a child process is stopped, in seconds.
@@ -63,6 +67,7 @@ impl Default for Settings {
             connect_ms: 5_000,
             probe_ms: 10_000,
             start_ms: 60_000,
+            oauth_ms: 10_000,
             pool_idle_per_host: 64,
             pool_idle_seconds: 60,
             answer_bytes: 16 * 1_024 * 1_024,
@@ -74,6 +79,7 @@ impl Default for Settings {
             in_flight_per_instance: 2_000,
             own_per_instance: 1_000,
             own_per_principal: 200,
+            accounts: 10_000,
             children: 128,
             idle_seconds: 600,
             rest_seconds: 1,

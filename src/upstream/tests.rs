@@ -116,7 +116,7 @@ async fn silence_and_death_at_the_first_question_mean_an_older_revision() {
 
     for flag in ["--silent", "--dies-of-discover"] {
         let instance = server(&[flag]);
-        let peer = house.upstream.describe(&instance, within(20_000)).await;
+        let peer = house.upstream.describe(&instance, None, within(20_000)).await;
         assert_eq!(peer.expect(flag).era, Era::Legacy);
     }
 

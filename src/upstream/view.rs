@@ -35,7 +35,7 @@ impl Upstream {
 
     /// Starts the process of an instance, where it is one and does not run.
     pub(crate) async fn wake(&self, instance: &Instance, deadline: Instant) -> Result<(), Error> {
-        let connection = self.0.connection(instance)?;
+        let connection = self.0.connection(instance, None)?;
         if let Way::Stdio(stdio) = connection.way() {
             stdio.wake(deadline).await?;
         }

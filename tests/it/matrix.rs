@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Gateway, eventually, gateway_meta};
+use crate::support::{Answer, App, Browser, Gateway, access, eventually, gateway_meta};
 
 /// A route as it is asked here: its method and path, how that is asked, and the status for whoever
 /// may. Nothing is changed by any of them: they name what is not there, or say too little.
@@ -124,7 +124,7 @@ const ASKED: [Sample; 28] = [
 ];
 
 /// Clients that act for people, and what is told of how they get leave.
-const CLIENTS: [Sample; 11] = [
+const CLIENTS: [Sample; 19] = [
     sample("GET", RESOURCE, RESOURCE, 200),
     sample("GET", RESOURCE_AT, "/.well-known/oauth-protected-resource/mcp/nobody", 200),
     sample("GET", ISSUER, ISSUER, 200),
@@ -136,6 +136,14 @@ const CLIENTS: [Sample; 11] = [
     sending("POST", "/oauth/revoke", "/oauth/revoke", 400),
     sample("GET", "/auth/consents", "/auth/consents", 200),
     sample("DELETE", "/auth/consents/{id}", "/auth/consents/x", 404),
+    sample("GET", "/oauth/client.json", "/oauth/client.json", 200),
+    sample("GET", "/oauth/servers/{name}", "/oauth/servers/nobody", 200),
+    sending("POST", "/oauth/servers/{name}", "/oauth/servers/nobody", 403),
+    sample("GET", "/oauth/callback", "/oauth/callback", 200),
+    sending("POST", "/oauth/callback", "/oauth/callback", 403),
+    sample("GET", "/auth/links", "/auth/links", 200),
+    sending("POST", "/auth/links", "/auth/links", 422),
+    sample("DELETE", "/auth/links/{id}", "/auth/links/x", 404),
 ];
 
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
@@ -272,8 +280,14 @@ fn strangers(gateway: &Gateway) -> Vec<Actor> {
         gateway.ask("PATCH", "/auth/users/left", Some(r#"{"is_active":false}"#)).status,
         200
     );
+    let mut browser = Browser::signed_in(gateway, "admin");
+    let app = App::register(gateway, "App");
+    let other = [("resource", &*format!("{}/default", app.resource))];
+    let code = browser.allow(&app.path(&other));
+    let elsewhere = access(&app.exchange(&code, &other).json()).to_owned();
     vec![
         stranger("anonymous", None),
+        stranger("of another audience", Some(elsewhere)),
         stranger("garbage", Some("thk_live_nonsense".into())),
         stranger("revoked", Some(revoked_text)),
         stranger("inactive", Some(inactive_text)),

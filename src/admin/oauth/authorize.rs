@@ -1,9 +1,9 @@
 //! Where a person is sent by a client: they sign in, consent or not, and are sent back.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    body::{self, Body},
+    body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -12,21 +12,22 @@ use http::{
     header::{LOCATION, SET_COOKIE},
 };
 
-use super::{metadata::base, page};
+use super::{
+    metadata::base,
+    page,
+    sign_in::{Form, SignedIn, in_browser, read, sign_in},
+};
 use crate::{
     access::{
-        self, Attempt, Caller, Credential, Pass,
+        self, Caller, Credential,
         oauth::{Error, Wanted},
     },
     admin::{Office, desk::no_such_path},
-    domain::{LoginKind, PrincipalKind, Secret},
+    domain::Secret,
     edge::Peer,
     problem::{Classify, Kind},
     upstream::Document,
 };
-
-/// The largest form that a page sends, in bytes.
-const FORM_BYTES: usize = 16 * 1_024;
 
 /// One visit of a browser.
 struct Visit<'a> {
@@ -39,9 +40,6 @@ struct Visit<'a> {
     credential: &'a Credential,
     peer: Peer,
 }
-
-/// The fields of one of our forms.
-type Form = HashMap<String, Secret>;
 
 /// Shows a person what they are asked, or does what they decided about it.
 pub(in crate::admin) async fn authorize(
@@ -117,43 +115,18 @@ impl Visit<'_> {
     async fn sign_in(&self, form: &Form) -> Result<Response, Error> {
         // Nobody types a password for a client that cannot go on with it.
         drop(self.known()?);
-        let field = |name: &str| form.get(name).map_or("", Secret::expose);
-        let username = field("username");
-        let code = Some(field("totp")).filter(|code| !code.trim().is_empty());
-        let attempt = Attempt {
-            name: username.to_owned(),
-            password: Secret::new(field("password")),
-            second: code.map(Secret::new),
-            kind: LoginKind::Page,
-            from: self.peer.address.map(|address| address.ip()),
-        };
-        match self.office.access.sign_in(attempt).await {
-            Ok(signed_in) => {
-                let Pass::Page { cookie, .. } = &signed_in.pass else {
-                    return Ok(self.again(None));
-                };
-                let cookie = (cookie, signed_in.expires_in);
-                Ok(self.again(Some(&access::set_cookie(self.headers, Some(cookie)))))
+        match sign_in(self.office, (self.headers, self.peer), form).await? {
+            SignedIn::Is(cookie) => Ok(self.again(Some(&cookie))),
+            SignedIn::IsNot { complaint, status } => {
+                let username = form.get("username").map_or("", Secret::expose);
+                Ok(self.sign_in_page(Some(&complaint), username, status))
             }
-            Err(error) => match error.kind() {
-                Kind::Internal => Err(error.into()),
-                Kind::Limited | Kind::Unavailable => {
-                    let status = StatusCode::TOO_MANY_REQUESTS;
-                    Ok(self.sign_in_page(Some(&error.to_string()), username, status))
-                }
-                _ => {
-                    let said = complaint(&error);
-                    Ok(self.sign_in_page(Some(&said), username, StatusCode::UNAUTHORIZED))
-                }
-            },
         }
     }
 
     /// Whoever is signed in in this browser.
     fn caller(&self, credential: &Credential) -> Option<Caller> {
-        let Credential::Page(_) = credential else { return None };
-        let caller = self.office.access.authenticate(credential).ok()?;
-        matches!(caller.principal().kind, PrincipalKind::User(_)).then_some(caller)
+        in_browser(self.office, credential)
     }
 
     /// What the client wants, as far as that is known without reading its document: strangers make
@@ -188,7 +161,10 @@ impl Visit<'_> {
     fn sign_in_page(&self, said: Option<&str>, username: &str, status: StatusCode) -> Response {
         match self.known() {
             Ok(wanted) => {
-                page::SignIn { wanted: wanted.as_ref(), complaint: said, username }.render(status)
+                let name = wanted.as_ref().map(page::name);
+                let redirect = wanted.as_ref().map(|wanted| &*wanted.redirect);
+                page::SignIn { to: name.as_deref(), redirect, complaint: said, username }
+                    .render(status)
             }
             Err(error) => refused(&error),
         }
@@ -209,25 +185,8 @@ impl Visit<'_> {
     }
 }
 
-/// What somebody is told who could not sign in. The words for programs name fields of theirs.
-fn complaint(error: &access::Error) -> String {
-    match error {
-        access::Error::SecondFactorNeeded => {
-            "You use a second factor: give its code too.".to_owned()
-        }
-        error => error.to_string(),
-    }
-}
-
-async fn read(body: Body) -> Result<Form, Error> {
-    let read = body::to_bytes(body, FORM_BYTES).await;
-    let bytes = read.map_err(|_| Error::Request("the form is too long"))?;
-    let fields = url::form_urlencoded::parse(&bytes);
-    Ok(fields.map(|(name, value)| (name.into_owned(), Secret::new(value))).collect())
-}
-
 /// Sends a browser on with GET, whatever it came with.
-fn redirect(to: &str) -> Response {
+pub(super) fn redirect(to: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     let Ok(to) = HeaderValue::from_str(to) else {

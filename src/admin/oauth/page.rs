@@ -21,9 +21,12 @@ static STYLE_SOURCE: LazyLock<String> = LazyLock::new(|| {
     format!("'sha256-{}'", STANDARD.encode(openssl::sha::sha256(STYLE.as_bytes())))
 });
 
-/// A page for somebody who is to sign in. `wanted` is there once the client is known.
+/// A page for somebody who is to sign in.
 pub(super) struct SignIn<'a> {
-    pub(super) wanted: Option<&'a Wanted>,
+    /// To what they go on, as HTML, once that is known.
+    pub(super) to: Option<&'a str>,
+    /// Where they are sent in the end, once that is known.
+    pub(super) redirect: Option<&'a str>,
     /// What was wrong with the last try.
     pub(super) complaint: Option<&'a str>,
     /// The name they gave then.
@@ -41,9 +44,9 @@ pub(super) struct Consent<'a> {
 
 impl SignIn<'_> {
     pub(super) fn render(&self, status: StatusCode) -> Response {
-        let who = self.wanted.map_or_else(String::new, |wanted| {
-            format!("<p>to go on to <strong>{}</strong></p>", name(wanted))
-        });
+        let who = self
+            .to
+            .map_or_else(String::new, |to| format!("<p>to go on to <strong>{to}</strong></p>"));
         let complaint = self
             .complaint
             .map_or_else(String::new, |text| format!("<p class=\"bad\">{}</p>", escaped(text)));
@@ -58,7 +61,7 @@ impl SignIn<'_> {
              <button name=\"decision\" value=\"sign_in\">Sign in</button></form>",
             escaped(self.username)
         );
-        page(status, "Sign in", &body, self.wanted.map(|wanted| wanted.redirect.as_str()))
+        page(status, "Sign in", &body, self.redirect)
     }
 }
 
@@ -100,6 +103,53 @@ impl Consent<'_> {
     }
 }
 
+/// A page for somebody who is to connect an account at a server with this gateway.
+pub(super) struct Connect<'a> {
+    pub(super) server: &'a str,
+    /// Who is signed in.
+    pub(super) username: &'a str,
+    /// What shows that the form is ours.
+    pub(super) csrf: &'a str,
+}
+
+impl Connect<'_> {
+    pub(super) fn render(&self) -> Response {
+        let Self { server, username, csrf } = self;
+        let body = format!(
+            "<h1>Connect your account at {0}</h1>\
+             <p>You sign in at {0} yourself. Then calls that you make there through this gateway \
+             bear your account, and nobody else's do.</p>\
+             <dl><dt>You are</dt><dd>{1}</dd></dl>\
+             <p>Go on only if you began this yourself.</p>\
+             <form method=\"post\"><input type=\"hidden\" name=\"csrf\" value=\"{2}\">\
+             <button name=\"decision\" value=\"connect\">Go on</button>\
+             <button name=\"decision\" value=\"switch\" class=\"other\">Use another account</button>\
+             </form>",
+            escaped(server),
+            escaped(username),
+            escaped(csrf),
+        );
+        page(StatusCode::OK, "Connect", &body, None)
+    }
+}
+
+/// A page that sends somebody on by itself, and shows them where: a form could lead only to where
+/// its page knew it would.
+pub(super) fn send_on(to: &str, heading: &str) -> Response {
+    let (to, heading) = (escaped(to), escaped(heading));
+    let body = format!(
+        "<meta http-equiv=\"refresh\" content=\"0; url={to}\">\
+         <h1>{heading}</h1><p><a href=\"{to}\">Go on</a>, if that does not happen by itself.</p>"
+    );
+    page(StatusCode::OK, "Go on", &body, None)
+}
+
+/// A page that says that something is done.
+pub(super) fn done(heading: &str, words: &str) -> Response {
+    let body = format!("<h1>{}</h1><p>{}</p>", escaped(heading), escaped(words));
+    page(StatusCode::OK, "Done", &body, None)
+}
+
 /// A page that says why somebody cannot go on. Nobody is sent anywhere from there.
 pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
     let body = format!(
@@ -111,7 +161,7 @@ pub(super) fn refusal(status: StatusCode, words: &str) -> Response {
 }
 
 /// What a client calls itself, on a page.
-fn name(wanted: &Wanted) -> String {
+pub(super) fn name(wanted: &Wanted) -> String {
     let name = &wanted.client.name;
     if name.is_empty() { "A program without a name".to_owned() } else { escaped(name) }
 }
@@ -162,7 +212,7 @@ fn page(status: StatusCode, title: &str, body: &str, redirect: Option<&str>) -> 
 }
 
 /// Text as it stands in HTML, between tags or in a quoted attribute.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

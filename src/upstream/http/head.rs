@@ -48,7 +48,8 @@ pub(crate) fn may_be_shown(name: &HeaderName) -> bool {
 pub(crate) fn credentials(auth: &ServerAuth) -> Option<(String, Secret)> {
     let authorization = |words: String| Some(("authorization".to_owned(), Secret::new(words)));
     match auth {
-        ServerAuth::None => None,
+        // Tokens that end are shown by whoever has them.
+        ServerAuth::None | ServerAuth::ClientCredentials(_) | ServerAuth::OAuth(_) => None,
         ServerAuth::Header { name, value } => Some((name.clone(), value.clone())),
         ServerAuth::Bearer { token } => authorization(format!("Bearer {}", token.expose())),
         ServerAuth::Basic { username, password } => {

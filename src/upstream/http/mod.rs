@@ -23,7 +23,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderMap, Method as Verb, Uri};
+use http::{HeaderMap, Method as Verb, StatusCode, Uri, header::AUTHORIZATION};
 use http_body_util::Full;
 use hyper::{Response, body::Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -51,6 +51,7 @@ use crate::{
         error::{Limit, Oddity},
         handshake::{self, Greeting, Line, Patience, Reply, Terms},
         heard::Heard,
+        oauth::Bearer,
         party::{Ask, Guest},
     },
     wire::{Address, Answer, Asks, Era, Onward, Outcome, Request, header::SESSION_ID},
@@ -68,11 +69,40 @@ pub(super) struct Ground {
     pub(super) settings: Arc<Settings>,
     pub(super) tasks: TaskTracker,
     pub(super) board: Board,
+    /// The token that is shown with everything, where one that ends is.
+    pub(super) bearer: Option<Arc<Bearer>>,
 }
 
 impl Ground {
-    /// Sends a request, and nothing else where it is redirected.
+    /// Sends a request, and nothing else where it is redirected. A token that is refused is
+    /// replaced once: what was refused so was not done.
     pub(super) async fn send(
+        &self,
+        verb: Verb,
+        uri: &Uri,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
+        let Some(bearer) = &self.bearer else {
+            return self.send_as_is(verb, uri, headers, body).await;
+        };
+        let no_token = |source| Error::NoToken { source };
+        let shown = bearer.header().await.map_err(no_token)?;
+        headers.insert(AUTHORIZATION, shown.clone());
+        let (again, same) = (headers.clone(), body.clone());
+        let answer = self.send_as_is(verb.clone(), uri, headers, body).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let Some(another) = bearer.instead_of(&shown).await.map_err(no_token)? else {
+            return Ok(answer);
+        };
+        let mut headers = again;
+        headers.insert(AUTHORIZATION, another);
+        self.send_as_is(verb, uri, headers, same).await
+    }
+
+    async fn send_as_is(
         &self,
         verb: Verb,
         uri: &Uri,
