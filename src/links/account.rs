@@ -24,6 +24,8 @@ pub(super) struct Renewing {
     /// Whether the token that was kept was given out already.
     is_given: AtomicBool,
     is_over: AtomicBool,
+    /// What its server wants beyond what the token is good for.
+    wanted: Mutex<Option<String>>,
     store: Store,
     clock: Arc<dyn Clock>,
     speaking: Arc<upstream::Settings>,
@@ -43,7 +45,16 @@ impl Renewing {
         speaking: Arc<upstream::Settings>,
     ) -> Self {
         let (is_given, is_over) = (AtomicBool::new(false), AtomicBool::new(link.is_over));
-        Self { link: Mutex::new(link), is_given, is_over, store, clock, speaking }
+        let (link, wanted) = (Mutex::new(link), Mutex::default());
+        Self { link, is_given, is_over, wanted, store, clock, speaking }
+    }
+
+    /// What is to be asked for when its person signs in again: what the token is good for, and
+    /// what was found to be missing.
+    /// Where nothing was, the same is asked for as the first time.
+    pub(super) fn scopes(&self) -> Option<String> {
+        let had = self.link.lock().scope.clone().unwrap_or_default();
+        self.wanted.lock().as_ref().map(|wanted| format!("{had} {wanted}"))
     }
 
     /// Whether whoever gives the tokens gives none any more.
@@ -113,6 +124,10 @@ impl Renewing {
 impl Grants for Renewing {
     fn grant(&self) -> BoxFuture<'_, Result<Granted, Failure>> {
         Box::pin(self.renew())
+    }
+
+    fn wanted(&self, scope: &str) {
+        *self.wanted.lock() = Some(scope.to_owned());
     }
 }
 

@@ -99,7 +99,7 @@ impl Links {
             return Err(Error::Nobody);
         };
         let (url, auth) = endpoint(server)?;
-        let found = discover(url, &self.0.speaking).await?;
+        let mut found = discover(url, &self.0.speaking).await?;
         let redirect = format!("{base}{CALLBACK}");
         let client = self.client(server, auth, &found.issuer, (base, &redirect)).await?;
         let (state, verifier) = (random_text(), random_text());
@@ -107,7 +107,10 @@ impl Links {
         let to = found.issuer.authorization_endpoint.as_deref();
         let to = to.and_then(|to| url::Url::parse(to).ok());
         let mut to = to.ok_or(Error::NoClient(redirect.clone()))?;
-        let scope = scope(auth, &found);
+        let book = self.0.book.load();
+        let before = book.0.get(&(server.id, user)).and_then(|it| it.renewing.scopes());
+        let scope = scope(auth, &found, before.as_deref());
+        found.scope.clone_from(&scope);
         to.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &client.id)
@@ -259,19 +262,22 @@ fn endpoint(server: &Server) -> Result<(&HttpUrl, &UserAuth), Error> {
     found.ok_or_else(|| Error::NeedsNone(server.name.to_string()))
 }
 
-/// What is asked for: what the definition names, or what the server does, and to be let in later
-/// where that is a scope of its own.
-fn scope(auth: &UserAuth, found: &Discovered) -> Option<String> {
-    if !auth.scopes.is_empty() {
-        return Some(auth.scopes.join(" "));
-    }
-    let said = found.scope.clone();
-    match (said, found.issuer.offers_offline) {
-        (Some(said), true) if !said.split(' ').any(|word| word == "offline_access") => {
-            Some(format!("{said} offline_access"))
+/// What is asked for: what the definition names, or what the server does; what was asked for
+/// before and what was missing then; and to be let in later where that is a scope of its own.
+fn scope(auth: &UserAuth, found: &Discovered, before: Option<&str>) -> Option<String> {
+    let named = (!auth.scopes.is_empty()).then(|| auth.scopes.join(" "));
+    let said = named.as_ref().or(found.scope.as_ref()).map(String::as_str);
+    let offline = ["offline_access"].into_iter();
+    let offline =
+        offline.filter(|_| said.is_some() && named.is_none() && found.issuer.offers_offline);
+    let mut all: Vec<&str> = Vec::new();
+    let words = said.into_iter().chain(before).flat_map(str::split_ascii_whitespace);
+    for word in words.chain(offline) {
+        if !all.contains(&word) {
+            all.push(word);
         }
-        (said, _) => said,
     }
+    (!all.is_empty()).then(|| all.join(" "))
 }
 
 /// Text nobody can guess, of 256 random bits.

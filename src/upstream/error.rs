@@ -125,6 +125,12 @@ pub(crate) enum Error {
         /// Why.
         source: Failure,
     },
+    /// The token is good for less than it wants.
+    #[error("it wants a token that is good for {scope:?}")]
+    OutOfScope {
+        /// For what.
+        scope: String,
+    },
     /// What is to be shown in its TLS handshake is no good.
     #[error("its TLS cannot be set up: {source}")]
     Papers {
@@ -221,10 +227,11 @@ impl Error {
         }
     }
 
-    /// Whether there is no token, or the server does not take the one there is.
+    /// Whether there is no token, or the server does not take the one there is, or not for this.
     pub(crate) fn is_about_the_token(&self) -> bool {
         match self {
             Self::NoToken { source } => *source == Failure::NobodySignedIn,
+            Self::OutOfScope { .. } => true,
             Self::Refused { status } => *status == StatusCode::UNAUTHORIZED,
             Self::Unopened(error) => error.is_about_the_token(),
             _ => false,
@@ -241,6 +248,7 @@ impl Error {
                 | Self::Closed
                 | Self::TooLarge { .. }
                 | Self::NoToken { .. }
+                | Self::OutOfScope { .. }
         )
     }
 
@@ -254,6 +262,7 @@ impl Error {
             Self::Broken { .. }
             | Self::NotMcp { .. }
             | Self::TooLarge { .. }
+            | Self::OutOfScope { .. }
             | Self::Refused { .. } => true,
             Self::Unreachable { .. }
             | Self::BackingOff { .. }
@@ -304,6 +313,7 @@ impl Classify for Error {
             | Self::NotMcp { .. }
             | Self::TooLarge { .. }
             | Self::Refused { .. }
+            | Self::OutOfScope { .. }
             | Self::HandshakeRefused { .. } => Kind::Upstream,
             Self::Unopened(error) => error.kind(),
             Self::Tls { .. } => Kind::Internal,

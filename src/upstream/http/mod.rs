@@ -51,7 +51,7 @@ use crate::{
         error::{Limit, Oddity},
         handshake::{self, Greeting, Line, Patience, Reply, Terms},
         heard::Heard,
-        oauth::Bearer,
+        oauth::{Bearer, is_short_of},
         party::{Ask, Guest},
     },
     wire::{Address, Answer, Asks, Era, Onward, Outcome, Request, header::SESSION_ID},
@@ -91,6 +91,12 @@ impl Ground {
         headers.insert(AUTHORIZATION, shown.clone());
         let (again, same) = (headers.clone(), body.clone());
         let answer = self.send_as_is(verb.clone(), uri, headers, body).await?;
+        if answer.status() == StatusCode::FORBIDDEN
+            && let Some(scope) = is_short_of(answer.headers())
+        {
+            bearer.wanted(&scope);
+            return Err(Error::OutOfScope { scope });
+        }
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }

@@ -22,6 +22,9 @@ const LONGEST: Duration = Duration::from_hours(24 * 30);
 pub(crate) trait Grants: Send + Sync + fmt::Debug {
     /// A new token.
     fn grant(&self) -> BoxFuture<'_, Result<Granted, Failure>>;
+
+    /// Takes note that a server wants a token that is good for these scopes.
+    fn wanted(&self, _scope: &str) {}
 }
 
 /// Where there are none.
@@ -80,6 +83,11 @@ impl Bearer {
             return Ok(None);
         }
         self.renewed(Some(refused)).await.map(Some)
+    }
+
+    /// Takes note that a server wants a token that is good for these scopes.
+    pub(crate) fn wanted(&self, scope: &str) {
+        self.grants.wanted(scope);
     }
 
     fn fresh(&self) -> Option<HeaderValue> {

@@ -307,6 +307,15 @@ fn challenge(headers: &HeaderMap) -> Challenge {
     challenge
 }
 
+/// The scopes that a token must be good for, where a server refuses one that is not (RFC 6750).
+pub(crate) fn is_short_of(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|it| it.to_str().ok());
+    let is_short =
+        |value: &&str| parameter(value, "error").as_deref() == Some("insufficient_scope");
+    let scope = parameter(values.find(is_short)?, "scope")?;
+    Some(scope).filter(|scope| !scope.is_empty() && scope.len() <= SCOPE_BYTES)
+}
+
 /// One parameter of a challenge, quoted or not.
 pub(crate) fn parameter(challenge: &str, name: &str) -> Option<String> {
     let mut rest = challenge;
@@ -345,6 +354,15 @@ mod tests {
         assert_eq!(told("Bearer").metadata, None);
         assert_eq!(told(r#"Bearer error_scope="x""#).scope, None);
         assert_eq!(told("Bearer scope=a, realm=b").scope.as_deref(), Some("a"));
+
+        let short = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(WWW_AUTHENTICATE, text.parse().expect("a header"));
+            is_short_of(&headers)
+        };
+        let told = r#"Bearer error="insufficient_scope", scope="a b""#;
+        assert_eq!(short(told).as_deref(), Some("a b"));
+        assert_eq!(short(r#"Bearer error="invalid_token", scope="a b""#), None);
     }
 
     #[test]
