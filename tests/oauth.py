@@ -2,7 +2,8 @@
 
 The SDKs register themselves with their own OAuth providers, and send their people to the gateway in
 Chromium. Two people use the same gateway, and each acts in their own name. Then a page of somebody
-else tries to get leave in their name. Last, the official suite judges the authorization server.
+else tries to get leave in their name. Both connect their own accounts at a server behind the gateway,
+which is another gateway. Last, the official suite judges the authorization server.
 """
 
 import json
@@ -25,6 +26,7 @@ from process import ROOT, TOOLS, ask, free_port, kill, until
 
 PASSWORD = "a passphrase of some length"
 CALL = ["tools/call", {"name": "tollhouse__current_time", "arguments": {}}]
+THERE_TOOL = "there__tollhouse__current_time"
 ALLOW = "button[value=allow]"
 CLIENTS = ROOT / "tests/clients"
 NODE = TOOLS / "node/node_modules"
@@ -164,6 +166,25 @@ class Trial:
         assert not self.consents()
         print("once leave was taken back, it had to be asked for again, and was not given")
 
+    def call_there(self) -> str:
+        """What a tool says that is used with an account of everybody's own."""
+        answer = self.client.ask(["tools/call", {"name": THERE_TOOL, "arguments": {}}])
+        return answer["content"][0]["text"]
+
+    def connect(self, url: str, there: Gateway, account: str) -> None:
+        """Signs in at the other gateway, on the way that the page leads."""
+        self.browser.open(url)
+        self.browser.await_text("Connect your account at there")
+        self.browser.click("button[value=connect]")
+        self.browser.await_text("to go on to Tollhouse")
+        assert self.browser.evaluate("location.origin") == there.url
+        enter(self.browser, account)
+        self.browser.await_text("Tollhouse wants to act for you")
+        self.browser.click(ALLOW)
+        self.browser.await_text("Your account at there is connected")
+        assert self.browser.evaluate("location.origin") == self.gateway.url
+        print(f"{self.person} connected the account {account} at the other gateway")
+
     def cheat(self, url: str) -> None:
         """Another site wants what the person's browser could give."""
         with evil(url) as site:
@@ -201,6 +222,30 @@ def trial(
         raise
     finally:
         kill(client.process)
+
+
+def callers(there: Gateway) -> list[str]:
+    """Who called the tool at the other gateway, in order."""
+    calls = [json.loads(line) for line in there.log.read_text().splitlines() if line[:1] == "{"]
+    return [call["caller"] for call in calls if "current_time" in call.get("item", "")]
+
+
+def connect_both(first: Trial, second: Trial, there: Gateway) -> None:
+    """Each calls a server behind the gateway with their own account there."""
+    first.gateway.command("register", "there", "--endpoint", f"{there.url}/mcp", "--auth", "oauth")
+    page = first.gateway.command("link", "add", "there").strip()
+    first.connect(page, there, f"{first.person}-there")
+    until(lambda: "UTC" in first.call_there(), "the tool is there")
+    told = second.call_there()
+    assert told.endswith(page), told
+    until(lambda: len(set(callers(there))) == 1, "the other gateway wrote down one caller")
+    second.connect(page, there, f"{second.person}-there")
+    assert "UTC" in second.call_there() and "UTC" in first.call_there()
+    people = json.loads(there.command("user", "list", "-o", "json"))
+    ids = {person["username"]: f"user:{person['id']}" for person in people}
+    ours = [ids[f"{trial.person}-there"] for trial in (second, first)]
+    until(lambda: callers(there)[-2:] == ours, f"the other gateway wrote down {ours}")
+    print("each of them called it with their own account there, and neither with the other's")
 
 
 def judge(gateway: Gateway, browser: Browser, person: str, more: dict[str, str]) -> None:
@@ -252,13 +297,16 @@ def judge(gateway: Gateway, browser: Browser, person: str, more: dict[str, str])
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tollhouse-") as name:
         folder = Path(name)
-        with Gateway(folder) as gateway:
+        (folder / "there").mkdir()
+        with Gateway(folder) as gateway, Gateway(folder / "there") as there:
             gateway.command("user", "create", "guest", "--password-stdin", stdin=PASSWORD)
-            prove(gateway, folder)
+            for account in ("admin-there", "guest-there"):
+                there.command("user", "create", account, "--password-stdin", stdin=PASSWORD)
+            prove(gateway, there, folder)
     return 0
 
 
-def prove(gateway: Gateway, folder: Path) -> None:
+def prove(gateway: Gateway, there: Gateway, folder: Path) -> None:
     with (
         Browser(folder / "one") as browser,
         Browser(folder / "other") as other,
@@ -269,6 +317,7 @@ def prove(gateway: Gateway, folder: Path) -> None:
         second.prove()
         [given], [others] = first.consents(), second.consents()
         assert given["id"] != others["id"]
+        connect_both(first, second, there)
         first.take_back()
         # What one took back, the other keeps.
         assert second.client.ask(CALL)["content"]
