@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     access::{Access, Credential, Error, book::Person, policy::Obligations},
     domain::{
-        Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Target,
-        TokenScopes, UserId, Verdict,
+        Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Secret,
+        Target, TokenScopes, UserId, Verdict,
     },
     wire::{Call, SessionKey},
 };
@@ -18,40 +18,49 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId = OrganizationId::fixed(1)
 
 /// Somebody who is known. Only a credential makes one.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller(Principal);
+pub(crate) struct Caller(Principal, Option<Secret>);
 
 impl Caller {
     /// Somebody with an account.
     pub(super) fn person(id: UserId, person: &Person) -> Self {
-        Self(Principal {
-            kind: PrincipalKind::User(id),
-            organization: person.organization,
-            role: person.role,
-            permissions: person.permissions,
-            limits: None,
-            person: Some(id),
-            within: Permissions::all(),
-        })
+        Self(
+            Principal {
+                kind: PrincipalKind::User(id),
+                organization: person.organization,
+                role: person.role,
+                permissions: person.permissions,
+                limits: None,
+                person: Some(id),
+                within: Permissions::all(),
+            },
+            None,
+        )
     }
 
     /// An app, as far as its token goes.
     pub(super) const fn app(principal: Principal) -> Self {
-        Self(principal)
+        Self(principal, None)
     }
 
-    /// Somebody whom another issuer vouches for.
-    pub(super) const fn federated(principal: Principal) -> Self {
-        Self(principal)
+    /// Somebody whom another issuer vouches for with this token.
+    pub(super) const fn federated(principal: Principal, token: Secret) -> Self {
+        Self(principal, Some(token))
     }
 
     /// The same person, as far as a client may go for them.
     pub(super) fn within(self, within: Permissions) -> Self {
-        Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 })
+        Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 }, self.1)
     }
 
     /// Who it is.
     pub(crate) const fn principal(&self) -> &Principal {
         &self.0
+    }
+
+    /// The token of another issuer that they came with, to be exchanged for another. It never goes
+    /// on as it is.
+    pub(crate) const fn subject_token(&self) -> Option<&Secret> {
+        self.1.as_ref()
     }
 
     /// The name that stands in the audit for what this caller changes.
@@ -123,7 +132,7 @@ impl Access {
     pub(crate) fn authenticate(&self, credential: &Credential) -> Result<Caller, Error> {
         let (kind, role, permissions) = match credential {
             Credential::Key(text) => {
-                return Ok(Caller(self.0.ring.find(text.expose(), self.0.clock.now())?));
+                return Ok(Caller(self.0.ring.find(text.expose(), self.0.clock.now())?, None));
             }
             Credential::Token(token) => return self.token_caller(token),
             Credential::Page(page) => return self.page_caller(page),
@@ -140,7 +149,8 @@ impl Access {
         };
         let organization = DEFAULT_ORGANIZATION;
         let (limits, person, within) = (None, None, Permissions::all());
-        Ok(Caller(Principal { kind, organization, role, permissions, limits, person, within }))
+        let principal = Principal { kind, organization, role, permissions, limits, person, within };
+        Ok(Caller(principal, None))
     }
 
     /// The caller, at work in an organization of that name: their own, or any where they stand
@@ -149,7 +159,7 @@ impl Access {
         let book = self.0.book.load();
         let found = book.organization_called(name).map(|found| found.id);
         match found.filter(|id| *id == caller.0.organization || caller.is_above()) {
-            Some(organization) => Ok(Caller(Principal { organization, ..caller.0 })),
+            Some(organization) => Ok(Caller(Principal { organization, ..caller.0 }, caller.1)),
             None => Err(Error::no_such_organization(name)),
         }
     }

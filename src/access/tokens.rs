@@ -260,7 +260,7 @@ impl Access {
         let (user, login, client) = match shown.whose {
             Whose::Person { user, login, client } => (user, login, client),
             Whose::App(app) => return self.app_caller(&app),
-            Whose::Federated(it) => return self.federated_caller(&it, token.at.as_deref()),
+            Whose::Federated(it) => return self.federated_caller(&it, token),
         };
         let standing = self.standing(&login)?;
         if standing.user != user {

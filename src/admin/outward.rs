@@ -64,6 +64,12 @@ pub(super) fn shown_auth(auth: &ServerAuth) -> Value {
             shown["scopes"] = auth.scopes.join(" ").into();
             shown["resource"] = auth.resource.as_deref().into();
         }
+        ServerAuth::TokenExchange(auth) => {
+            shown["client_id"] = auth.client_id.as_str().into();
+            shown["token_url"] = auth.token_url.as_str().into();
+            shown["audience"] = auth.audience.as_deref().into();
+            shown["scopes"] = auth.scopes.join(" ").into();
+        }
         ServerAuth::OAuth(auth) => {
             shown["client_id"] = auth.client_id.as_deref().into();
             shown["scopes"] = auth.scopes.join(" ").into();

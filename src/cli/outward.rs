@@ -13,15 +13,16 @@ use super::{Context, Failure, out::Format, reach::reach};
 use crate::{
     app::Folder,
     client::ServerView,
-    domain::{ClientAuth, Secret, ServerAuth, ServerTls, UserAuth},
+    domain::{ClientAuth, ExchangeAuth, Secret, ServerAuth, ServerTls, UserAuth},
 };
 
 /// The longest secret read, in bytes; the gateway takes no longer ones.
 const SECRET_BYTES: u64 = 16 * 1_024;
 
-/// What --auth takes: secrets that stay the same, a token in the gateway's own name, and a token of
-/// whoever calls.
-const KINDS: [&str; 6] = ["none", "header", "bearer", "basic", "client-credentials", "oauth"];
+/// What --auth takes: secrets that stay the same, a token in the gateway's own name, one for a token
+/// that whoever calls brought, and one of whoever calls.
+const KINDS: [&str; 7] =
+    ["none", "header", "bearer", "basic", "client-credentials", "token-exchange", "oauth"];
 
 /// How the gateway says to a server who it is.
 #[derive(Debug, Clone, Default, Args)]
@@ -35,13 +36,17 @@ pub(super) struct AuthFlags {
     /// User name, for --auth basic
     #[arg(long, value_name = "NAME", requires = "auth")]
     auth_user: Option<String>,
-    /// What the gateway is called there, for --auth client-credentials, and for --auth oauth where
-    /// it cannot introduce itself
+    /// What the gateway is called there, for --auth client-credentials and token-exchange, and for
+    /// oauth where it cannot introduce itself
     #[arg(long, value_name = "ID", requires = "auth")]
     auth_client: Option<String>,
-    /// Where tokens are had, for --auth client-credentials; found out where it is not given
+    /// Where tokens are had, for --auth token-exchange, and client-credentials, which find it out
+    /// where it is not given
     #[arg(long, value_name = "URL", requires = "auth")]
     auth_token_url: Option<String>,
+    /// Whom tokens are to be meant for, for --auth token-exchange
+    #[arg(long, value_name = "NAME", requires = "auth")]
+    auth_audience: Option<String>,
     /// A scope to ask for; may be given several times
     #[arg(long, value_name = "SCOPE", requires = "auth")]
     auth_scope: Vec<String>,
@@ -109,23 +114,27 @@ impl AuthFlags {
     pub(super) fn read(&self, context: &Context) -> Result<ServerAuth, Failure> {
         let kind = self.auth.as_deref().unwrap_or("none");
         let has_secret = self.auth_secret_env.is_some() || self.auth_secret_stdin;
-        let is_client = kind == "client-credentials";
-        let has_client = self.auth_client.is_some();
+        // What each kind takes: must it, may it, or must it not?
+        let (must, may, not) = (Some(true), None, Some(false));
+        let (secret, client, token_url, more) = match kind {
+            "client-credentials" => (must, must, may, may),
+            "token-exchange" => (must, must, must, may),
+            "oauth" => (if self.auth_client.is_some() { may } else { not }, may, not, may),
+            "none" => (not, not, not, not),
+            _ => (must, not, not, not),
+        };
         let is_odd = (kind == "header") != self.auth_header.is_some()
             || (kind == "basic") != self.auth_user.is_some()
-            || (kind != "oauth" && is_client != has_client)
-            || (self.auth_token_url.is_some() && !is_client)
-            || (!self.auth_scope.is_empty() && !is_client && kind != "oauth")
-            || if kind == "oauth" {
-                has_secret && !has_client
-            } else {
-                (kind != "none") != has_secret
-            };
+            || (self.auth_audience.is_some() && kind != "token-exchange")
+            || secret.is_some_and(|must| must != has_secret)
+            || client.is_some_and(|must| must != self.auth_client.is_some())
+            || token_url.is_some_and(|must| must != self.auth_token_url.is_some())
+            || more.is_some_and(|must| must == self.auth_scope.is_empty());
         if is_odd {
-            let why = "header takes --auth-header, basic --auth-user, client-credentials \
-                       --auth-client; all of these and bearer take --auth-secret-env or \
-                       --auth-secret-stdin, and oauth takes neither, or --auth-client with or \
-                       without a secret";
+            let why = "header takes --auth-header, basic --auth-user, client-credentials and \
+                       token-exchange --auth-client, the latter --auth-token-url too; all of these \
+                       and bearer take --auth-secret-env or --auth-secret-stdin, and oauth takes \
+                       neither, or --auth-client with or without a secret";
             return Err(Failure::misuse(format!("--auth {kind} is not said in full"), why));
         }
         let secret = || self.secret(context);
@@ -143,6 +152,13 @@ impl AuthFlags {
                 token_url: self.auth_token_url.clone(),
                 scopes: self.auth_scope.clone(),
                 resource: None,
+            })),
+            ("token-exchange", ..) => ServerAuth::TokenExchange(Box::new(ExchangeAuth {
+                token_url: self.auth_token_url.clone().unwrap_or_default(),
+                client_id: self.auth_client.clone().unwrap_or_default(),
+                client_secret: secret()?,
+                audience: self.auth_audience.clone(),
+                scopes: self.auth_scope.clone(),
             })),
             ("oauth", ..) => ServerAuth::OAuth(Box::new(UserAuth {
                 client_id: self.auth_client.clone(),

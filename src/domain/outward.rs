@@ -36,9 +36,46 @@ pub enum ServerAuth {
     /// With a token that is asked for in the gateway's own name (OAuth client credentials).
     #[serde(rename = "oauth2_client_credentials", alias = "client_credentials")]
     ClientCredentials(Box<ClientAuth>),
+    /// With a token that whoever calls brought of their identity provider, exchanged for one that
+    /// is meant for the server (RFC 8693).
+    #[serde(rename = "oauth2_token_exchange", alias = "token_exchange")]
+    TokenExchange(Box<ExchangeAuth>),
     /// With a token of whoever calls, who signed in there themselves (OAuth).
     #[serde(rename = "oauth")]
     OAuth(Box<UserAuth>),
+}
+
+/// Where, and as what, tokens are exchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeAuth {
+    /// Where.
+    pub token_url: String,
+    /// What the gateway is called there.
+    pub client_id: String,
+    /// What it proves itself with.
+    #[serde(with = "exposed")]
+    pub client_secret: Secret,
+    /// Whom the new token is to be meant for, as its issuer knows the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// What it is to be good for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+impl ExchangeAuth {
+    /// How the gateway asks for a token in its own name there.
+    #[must_use]
+    pub fn own(&self) -> ClientAuth {
+        ClientAuth {
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            token_url: Some(self.token_url.clone()),
+            scopes: self.scopes.clone(),
+            resource: None,
+        }
+    }
 }
 
 /// How people sign in at a server.
@@ -86,6 +123,7 @@ impl ServerAuth {
             Self::Bearer { .. } => "bearer",
             Self::Basic { .. } => "basic",
             Self::ClientCredentials(_) => "oauth2_client_credentials",
+            Self::TokenExchange(_) => "oauth2_token_exchange",
             Self::OAuth(_) => "oauth",
         }
     }
@@ -99,6 +137,7 @@ impl ServerAuth {
             Self::Bearer { .. }
             | Self::Basic { .. }
             | Self::ClientCredentials(_)
+            | Self::TokenExchange(_)
             | Self::OAuth(_) => Some("authorization".to_owned()),
         }
     }
@@ -140,6 +179,8 @@ mod tests {
             json!({"type": "basic", "username": "u", "password": "hunter2"}),
             json!({"type": "oauth2_client_credentials", "client_id": "c",
                    "client_secret": "hunter2", "scopes": ["a"]}),
+            json!({"type": "oauth2_token_exchange", "token_url": "https://a.test/token",
+                   "client_id": "c", "client_secret": "hunter2", "audience": "a"}),
             json!({"type": "oauth"}),
             json!({"type": "oauth", "client_id": "c", "client_secret": "hunter2"}),
         ] {

@@ -20,6 +20,9 @@ pub(crate) enum Error {
     /// Whoever calls is no person.
     #[error("this server is used with accounts of people; call with a sign-in or key of a person")]
     Nobody,
+    /// Whoever calls brought no token that could be exchanged.
+    #[error("this server is used with tokens of your identity provider; call with one of those")]
+    NotFederated,
     /// A server that nobody needs to sign in at.
     #[error("{0} needs no account of anybody's")]
     NeedsNone(String),
@@ -64,7 +67,9 @@ pub(crate) enum Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::MustSignIn { .. } | Self::Nobody | Self::Others => Kind::Forbidden,
+            Self::MustSignIn { .. } | Self::Nobody | Self::NotFederated | Self::Others => {
+                Kind::Forbidden
+            }
             Self::NeedsNone(_) | Self::NotBegun | Self::OtherIssuer | Self::Denied(_) => {
                 Kind::Invalid
             }

@@ -6,6 +6,7 @@
 
 mod account;
 mod error;
+mod exchange;
 mod sign_in;
 
 use std::{collections::HashMap, sync::Arc};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     account::Renewing,
+    exchange::Exchanges,
     sign_in::{Known, Pending},
 };
 pub(crate) use self::{
@@ -69,6 +71,7 @@ struct Inner {
     /// What the URLs begin with that people are sent to.
     home: String,
     book: ArcSwap<Book>,
+    exchanges: Exchanges,
     reading: Mutex<()>,
     pending: Mutex<HashMap<String, Pending>>,
     /// What the gateway is called at those it registered with, by server and what it said.
@@ -112,6 +115,7 @@ impl Links {
             clock,
             home,
             book: ArcSwap::default(),
+            exchanges: Exchanges::default(),
             reading: Mutex::default(),
             pending: Mutex::default(),
             known: Mutex::default(),
@@ -168,6 +172,15 @@ impl Links {
         server: &Server,
         caller: &Caller,
     ) -> Result<Option<Account>, Error> {
+        if let Some((url, auth)) = exchange::endpoint(server) {
+            let PrincipalKind::Federated(subject) = caller.principal().kind else {
+                return Err(Error::NotFederated);
+            };
+            let token = caller.subject_token().ok_or(Error::NotFederated)?;
+            let whose = (server.id, subject);
+            let account = self.0.exchanges.account(whose, (url, auth), token, &self.0.speaking);
+            return Ok(Some(account));
+        }
         if !is_linked(server) {
             return Ok(None);
         }

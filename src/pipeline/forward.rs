@@ -10,7 +10,7 @@ use crate::{
     access::Permit,
     catalog::Argument,
     domain::{Instance, Item, Server, TaskSupport},
-    links,
+    links::{self, is_linked},
     observe::Line,
     pipeline::{
         Body, Notices, Pipeline,
@@ -133,7 +133,7 @@ impl Pipeline {
                 judge(server, call, answer).map(Forwarded::Body)
             }
             // Whoever gives the tokens, or the server, does not know them any more.
-            Err(GaveUp::Failed(error)) if account.is_some() && error.is_about_the_token() => {
+            Err(GaveUp::Failed(error)) if is_linked(server) && error.is_about_the_token() => {
                 must_sign_in(call, self.links.must_sign_in(server))
             }
             Err(GaveUp::Failed(error)) => Err(self.give_up(server, &error, seconds)),

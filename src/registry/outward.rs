@@ -112,6 +112,10 @@ pub(super) fn check_auth(
             check_text("password", password.expose())
         }
         ServerAuth::ClientCredentials(auth) => check_client(auth),
+        ServerAuth::TokenExchange(auth) => {
+            auth.audience.iter().try_for_each(|audience| check_text("audience", audience))?;
+            check_client(&auth.own())
+        }
         ServerAuth::OAuth(auth) => check_user(auth),
     }
 }

@@ -35,7 +35,10 @@ use super::{
     way::Way,
 };
 use crate::{
-    domain::{Clock, Endpoint, HttpUrl, Instance, InstanceId, ServerAuth, ServerTls, Transport},
+    domain::{
+        ClientAuth, Clock, Endpoint, HttpUrl, Instance, InstanceId, ServerAuth, ServerTls,
+        Transport,
+    },
     wire::{Answer, Era},
 };
 
@@ -231,13 +234,21 @@ impl Pool {
                 Some(account) => Arc::clone(&account.bearer),
                 None => Arc::new(Bearer::new(Arc::new(Nobody))),
             }),
-            ServerAuth::ClientCredentials(auth) => {
-                let settings = Arc::clone(&self.http.settings);
-                let grants = ClientCredentials::new(url.clone(), (**auth).clone(), settings);
-                Some(Arc::new(Bearer::new(Arc::new(grants))))
-            }
+            ServerAuth::ClientCredentials(auth) => Some(self.own_token(url, (**auth).clone())),
+            // What is asked for nobody in particular is asked in the gateway's own name.
+            ServerAuth::TokenExchange(auth) => Some(match account {
+                Some(account) => Arc::clone(&account.bearer),
+                None => self.own_token(url, auth.own()),
+            }),
             _ => None,
         }
+    }
+
+    /// A token that is asked for in the gateway's own name.
+    fn own_token(&self, url: &HttpUrl, auth: ClientAuth) -> Arc<Bearer> {
+        let settings = Arc::clone(&self.http.settings);
+        let grants = ClientCredentials::new(url.clone(), auth, settings);
+        Arc::new(Bearer::new(Arc::new(grants)))
     }
 
     /// What an instance at a URL is spoken to with. One that is shown a certificate shares no

@@ -12,7 +12,9 @@ use openssl::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Act, FakeServer, Gateway, eventually, legacy_session, request};
+use crate::support::{
+    Act, FakeServer, Gateway, answer, eventually, legacy_session, modern_result, request,
+};
 
 /// An issuer with a signing key that it can change.
 struct Issuer {
@@ -268,4 +270,66 @@ fn policies_know_whom_others_vouch_for() {
     assert!(made.status < 300, "{}", made.text());
 
     assert!(!call().contains("noon"));
+}
+
+#[test]
+fn a_token_is_exchanged_for_one_that_a_server_takes_and_never_goes_on() {
+    let issuer = Issuer::open();
+    let gateway = issuer.gateway("      audience: [tools]\n      role: user\n");
+    let tool = r#"{"name":"whoami","inputSchema":{"type":"object"}}"#;
+    let server = FakeServer::play(move |seen| {
+        let line = |name: &str| {
+            let mut lines = seen.head.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|it| it.0.eq_ignore_ascii_case(name)).map_or("", |it| it.1).to_owned()
+        };
+        if seen.head.starts_with("POST /token ") {
+            let form: std::collections::HashMap<String, String> =
+                url::form_urlencoded::parse(seen.body.as_bytes()).into_owned().collect();
+            // Whose it is stands in the token that was brought.
+            let payload = form.get("subject_token").and_then(|token| token.split('.').nth(1));
+            let claims = payload.map(|it| URL_SAFE_NO_PAD.decode(it).expect("base64"));
+            let claims = claims.map(|it| serde_json::from_slice::<Value>(&it).expect("claims"));
+            let whose = claims.map_or("nobody".to_owned(), |it| it["sub"].to_string());
+            let token = format!("x.{}", whose.trim_matches('"'));
+            let given = json!({"access_token": token, "token_type": "Bearer", "expires_in": 300,
+                "issued_token_type": "urn:ietf:params:oauth:token-type:access_token"});
+            return Act::Json(given.to_string());
+        }
+        let shown = line("authorization");
+        let Some(whose) = shown.strip_prefix("Bearer x.") else {
+            return Act::Status(401, String::new());
+        };
+        let said = json!({"resultType": "complete",
+                          "content": [{"type": "text", "text": format!("you are {whose}")}]});
+        let asked = seen.json();
+        Act::Json(answer(&asked, &modern_result(&asked, tool, &said.to_string())))
+    });
+    let token_url = server.url.replace("/mcp", "/token");
+    let auth = json!({"type": "oauth2_token_exchange", "token_url": token_url, "client_id": "gate",
+                      "client_secret": "canary-7f", "audience": "files"});
+    let form = json!({"name": "files", "url": server.url, "auth": auth}).to_string();
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form));
+    // What it offers is asked for in the gateway's own name.
+    assert_eq!(made.json()["data"]["tools"], 1, "{}", made.text());
+
+    let says = |token: &str| {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"files__whoami","arguments":{}}}"#;
+        gateway.ask_as(Some(token), "POST", "/rpc", Some(body)).json()
+    };
+    let (ana, ben) = (issuer.token(&json!({})), issuer.token(&json!({"sub": "ben"})));
+    for _ in 0..3 {
+        assert_eq!(says(&ana)["result"]["content"][0]["text"], "you are ana");
+        assert_eq!(says(&ben)["result"]["content"][0]["text"], "you are ben");
+    }
+    let refused = says(&gateway.key).to_string();
+    assert!(refused.contains("tokens of your identity provider"), "{refused}");
+
+    let seen = server.seen();
+    let forms = seen.iter().filter(|seen| seen.body.contains("token-exchange"));
+    assert_eq!(forms.clone().count(), 2, "each was exchanged once");
+    assert!(forms.clone().all(|seen| seen.body.contains("audience=files")));
+    let carried = seen.iter().filter(|seen| seen.head.starts_with("POST /mcp "));
+    assert!(carried.clone().count() > 6);
+    assert!(carried.clone().all(|seen| !seen.head.contains(&ana) && !seen.body.contains(&ana)));
+    assert!(!gateway.log().contains("canary-7f") && !gateway.log().contains(&ana));
 }

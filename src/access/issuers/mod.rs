@@ -29,7 +29,7 @@ use self::{
     settings::may_be_read,
 };
 use crate::{
-    access::{Access, Caller, Credential, Error, jwt::LEEWAY, strict::Strict},
+    access::{Access, Caller, Credential, Error, credential::Token, jwt::LEEWAY, strict::Strict},
     domain::{OrganizationId, Principal, PrincipalKind, SubjectId, Timestamp},
 };
 
@@ -314,15 +314,15 @@ impl Access {
     pub(super) fn federated_caller(
         &self,
         vouched: &Vouched,
-        at: Option<&str>,
+        token: &Token,
     ) -> Result<Caller, Error> {
-        if !vouched.is_meant_for(at) {
+        if !vouched.is_meant_for(token.at.as_deref()) {
             return Err(Error::InvalidToken);
         }
         let role = vouched.subject.role.ok_or(Error::NothingHere("role"))?;
         let organization = self.federated_home(vouched)?;
         let within = vouched.subject.within;
-        Ok(Caller::federated(Principal {
+        let principal = Principal {
             kind: PrincipalKind::Federated(vouched.subject.id),
             organization,
             role,
@@ -330,7 +330,8 @@ impl Access {
             limits: None,
             person: None,
             within,
-        }))
+        };
+        Ok(Caller::federated(principal, token.text.clone()))
     }
 
     /// Where somebody belongs whom another issuer vouches for, while their organization is open.

@@ -49,7 +49,10 @@ pub(crate) fn credentials(auth: &ServerAuth) -> Option<(String, Secret)> {
     let authorization = |words: String| Some(("authorization".to_owned(), Secret::new(words)));
     match auth {
         // Tokens that end are shown by whoever has them.
-        ServerAuth::None | ServerAuth::ClientCredentials(_) | ServerAuth::OAuth(_) => None,
+        ServerAuth::None
+        | ServerAuth::ClientCredentials(_)
+        | ServerAuth::TokenExchange(_)
+        | ServerAuth::OAuth(_) => None,
         ServerAuth::Header { name, value } => Some((name.clone(), value.clone())),
         ServerAuth::Bearer { token } => authorization(format!("Bearer {}", token.expose())),
         ServerAuth::Basic { username, password } => {

@@ -271,6 +271,11 @@ pub(crate) fn is_private(server: &Url) -> bool {
     }
 }
 
+/// The same of any URL.
+pub(crate) fn is_private_url(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| is_private(&url))
+}
+
 /// Whether an endpoint that a stranger named is asked, or shown to people.
 fn is_safe(url: &str, may_be_private: bool) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
