@@ -87,7 +87,8 @@ impl Access {
         }
         password::check_length(&basic.password)?;
         let made = self.0.lanes.enter(&basic.name, from, self.0.clock.now())?;
-        let user = self.verified(&basic.name, basic.password.clone()).await?;
+        let verified = self.verified(&basic.name, basic.password.clone()).await;
+        let user = verified.inspect_err(|error| self.0.lanes.withdraw(&made, error))?;
         self.welcome(&user.id)?;
         if self.has_second_factor(&user.id)? {
             return Err(Error::SecondFactorNeeded);

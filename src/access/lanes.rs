@@ -86,7 +86,27 @@ impl Lanes {
     }
 }
 
+impl Lanes {
+    /// A try that was not looked at is as if it had not been made.
+    pub(super) fn withdraw(&self, made: &Try, error: &Error) {
+        if !matches!(error, Error::Busy) {
+            return;
+        }
+        self.accounts.lock().withdraw(&made.account);
+        if let Some(address) = &made.address {
+            self.addresses.lock().withdraw(address);
+        }
+    }
+}
+
 impl<K: Eq + Hash + Clone> Kind<K> {
+    fn withdraw(&mut self, key: &K) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.failures = lane.failures.saturating_sub(1);
+            lane.open_at = lane.last;
+        }
+    }
+
     fn wait(&self, key: &K, window: Duration, now: Timestamp) -> Option<Duration> {
         let lane = self.lanes.get(key).filter(|lane| !lane.is_over(window, now))?;
         let ms = lane.open_at.as_ms() - now.as_ms();
@@ -162,6 +182,21 @@ mod tests {
             Err(error) => panic!("{error}"),
             Ok(_) => 0,
         }
+    }
+
+    #[test]
+    fn a_try_that_nobody_looked_at_is_none() {
+        let (lanes, now) = (lanes(), Timestamp::from_ms(0));
+        let try_once = || lanes.enter("Ann", None, now).expect("let through");
+
+        for _ in 0..100 {
+            lanes.withdraw(&try_once(), &Error::Busy);
+        }
+        for _ in 0..10 {
+            lanes.withdraw(&try_once(), &Error::WrongPassword);
+        }
+
+        assert_eq!(seconds(lanes.enter("Ann", None, now)), 30);
     }
 
     #[test]

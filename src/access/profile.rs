@@ -127,7 +127,8 @@ impl Access {
         password::check_length(&current)?;
         let user = self.0.store.read()?.user(&id)?.ok_or(Error::InvalidToken)?;
         let made = self.0.lanes.enter(&user.username, from, self.0.clock.now())?;
-        if !self.verify(current, Some(user.password_hash.clone())).await? {
+        let verified = self.verify(current, Some(user.password_hash.clone())).await;
+        if !verified.inspect_err(|error| self.0.lanes.withdraw(&made, error))? {
             return Err(Error::WrongCurrentPassword);
         }
         self.0.lanes.forgive(&made);

@@ -149,7 +149,8 @@ impl Access {
         let Attempt { name, password, second, kind, from } = attempt;
         password::check_length(&password)?;
         let made = self.0.lanes.enter(&name, from, self.0.clock.now())?;
-        let user = self.verified(&name, password).await?;
+        let verified = self.verified(&name, password).await;
+        let user = verified.inspect_err(|error| self.0.lanes.withdraw(&made, error))?;
         self.welcome(&user.id)?;
         self.second_step(&user, second).await?;
         self.0.lanes.forgive(&made);
