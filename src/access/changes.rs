@@ -9,11 +9,11 @@ use crate::{
 const FEW: usize = 256;
 
 /// What changed after a change.
-pub(super) struct Changes(Option<Vec<FeedEntry>>);
+pub(crate) struct Changes(Option<Vec<FeedEntry>>);
 
 impl Changes {
     /// What changed after the change `seen`. All is new to whoever saw none.
-    pub(super) fn since(snapshot: &Snapshot, seen: Option<u64>) -> Result<Self, store::Error> {
+    pub(crate) fn since(snapshot: &Snapshot, seen: Option<u64>) -> Result<Self, store::Error> {
         let Some(seen) = seen else { return Ok(Self(None)) };
         let changes = snapshot.feed(seen, FEW + 1)?;
         let follows = changes.first().is_none_or(|first| first.sequence == seen + 1);
@@ -21,7 +21,7 @@ impl Changes {
     }
 
     /// Whether something of these kinds may have changed.
-    pub(super) fn concern(&self, nouns: &[Noun]) -> bool {
+    pub(crate) fn concern(&self, nouns: &[Noun]) -> bool {
         let changes = self.0.as_deref();
         changes.is_none_or(|changes| changes.iter().any(|change| nouns.contains(&change.noun)))
     }

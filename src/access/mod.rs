@@ -50,7 +50,6 @@ use crate::{
         api_key::KeyRing,
         basic::Remembered,
         book::{Book, Person},
-        changes::Changes,
         issuers::Issuers,
         lanes::Lanes,
         leash::Leashes,
@@ -65,6 +64,7 @@ use crate::{
 };
 
 pub(crate) use app::{Asked, Refusal as AppRefusal};
+pub(crate) use changes::Changes;
 pub(crate) use credential::{Credential, bearer};
 pub(crate) use error::Error;
 pub(crate) use keys::{KeyChange, NewKey, ShownKey};

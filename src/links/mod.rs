@@ -26,10 +26,10 @@ pub(crate) use self::{
     sign_in::{Returned, client_document},
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Changes},
     domain::{
-        Clock, Endpoint, Link, LinkId, PrincipalKind, Server, ServerAuth, ServerId, Timestamp,
-        UserId,
+        Clock, Endpoint, Link, LinkId, Noun, PrincipalKind, Server, ServerAuth, ServerId,
+        Timestamp, UserId,
     },
     problem::chain,
     store::Store,
@@ -72,7 +72,8 @@ struct Inner {
     home: String,
     book: ArcSwap<Book>,
     exchanges: Exchanges,
-    reading: Mutex<()>,
+    /// Up to which change it was read; held while it is.
+    seen: Mutex<Option<u64>>,
     pending: Mutex<HashMap<String, Pending>>,
     /// What the gateway is called at those it registered with, by server and what it said.
     known: Mutex<HashMap<(ServerId, String), Known>>,
@@ -116,7 +117,7 @@ impl Links {
             home,
             book: ArcSwap::default(),
             exchanges: Exchanges::default(),
-            reading: Mutex::default(),
+            seen: Mutex::default(),
             pending: Mutex::default(),
             known: Mutex::default(),
         }));
@@ -136,10 +137,16 @@ impl Links {
 
     /// Reads who signed in where. Who did before and still is keeps what they are shown with.
     fn reload(&self) -> Result<(), Error> {
-        let _reading = self.0.reading.lock();
+        let mut seen = self.0.seen.lock();
+        let snapshot = self.0.store.read()?;
+        let last = Some(snapshot.last_sequence()?);
+        if !Changes::since(&snapshot, *seen)?.concern(&[Noun::Link]) {
+            *seen = last;
+            return Ok(());
+        }
         let before = self.0.book.load_full();
         let mut book = HashMap::new();
-        for link in self.0.store.read()?.links()? {
+        for link in snapshot.links()? {
             let place = (link.server, link.user);
             let kept = before.0.get(&place).filter(|it| it.id == link.id).cloned();
             book.insert(place, kept.unwrap_or_else(|| self.linked(link)));
@@ -150,6 +157,7 @@ impl Links {
             .filter(|(place, it)| book.get(*place).is_none_or(|now: &Linked| now.id != it.id));
         let gone: Vec<Account> = gone.map(|(_, it)| it.account.clone()).collect();
         self.0.book.store(Arc::new(Book(book)));
+        *seen = last;
         for account in gone {
             self.0.upstream.forget(&account);
         }

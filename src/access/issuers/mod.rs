@@ -355,6 +355,10 @@ impl Access {
             return None;
         }
         let (text, now) = (token.text.expose(), self.0.clock.now());
+        // Most tokens are ours, and are known already.
+        if self.0.tokens.read(text, now).is_ok() {
+            return None;
+        }
         let found = issuers.good.read().get(&sha256(text.as_bytes())).cloned();
         let (issuer, key) = if let Some(vouched) = &found {
             (&vouched.issuer, None)
