@@ -168,6 +168,13 @@ fn told(server: &ServerView, last_words: &[String]) -> String {
             None => format!("registered {name} ({})", server.location()),
         };
     };
+    if server.more.get("auth").is_some_and(|auth| auth["type"] == "oauth") {
+        return format!(
+            "registered {name} ({})\n  everybody uses it with an account of their own: 'tollhouse \
+             link add {name}' shows where to sign in",
+            server.location()
+        );
+    }
     let mut lines = vec![
         format!("registered {name} ({}), but it does not answer", server.location()),
         format!("  why: {reason}"),
@@ -337,6 +344,17 @@ mod tests {
 
         assert_eq!(told(&asked, &[]), "registered time: 1 tool, 7 resources");
         assert_eq!(told(&unasked, &[]), "registered time (mcp-time -x)");
+    }
+
+    #[test]
+    fn of_a_server_with_everybodys_own_account_it_is_told_where_to_sign_in() {
+        let fresh = json!({"last_error": "nobody is signed in there", "auth": {"type": "oauth"}});
+
+        let told = told(&view(&fresh), &[]);
+
+        assert!(
+            told.starts_with("registered time (mcp-time -x)\n") && told.contains("link add time")
+        );
     }
 
     #[test]
