@@ -4,6 +4,7 @@
 
 mod answer;
 mod client;
+mod ground;
 mod head;
 mod papers;
 #[cfg(test)]
@@ -13,7 +14,6 @@ mod standing;
 mod tests;
 
 use std::{
-    error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,8 +23,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderMap, Method as Verb, StatusCode, Uri, header::AUTHORIZATION};
-use http_body_util::Full;
+use http::{HeaderMap, Method as Verb};
 use hyper::{Response, body::Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::{
@@ -33,7 +32,8 @@ use tokio_util::{
 };
 use tracing::debug;
 
-pub(super) use self::client::{Client, Dials, client, client_that};
+pub(super) use self::client::{Dials, client, client_that};
+pub(super) use self::ground::Ground;
 pub(super) use self::{
     answer::{Form, Messages, whole},
     head::{Site, credentials},
@@ -45,13 +45,12 @@ pub(crate) use self::{
 use crate::{
     domain::InstanceId,
     upstream::{
-        Error, Peer, Settings,
-        callers::{Board, Callers},
+        Error, Peer,
+        callers::Callers,
         dialogue::cancellation,
         error::{Limit, Oddity},
         handshake::{self, Greeting, Line, Patience, Reply, Terms},
         heard::Heard,
-        oauth::{Bearer, is_short_of},
         party::{Ask, Guest},
     },
     wire::{Address, Answer, Asks, Era, Onward, Outcome, Request, header::SESSION_ID},
@@ -61,68 +60,6 @@ use crate::{
 pub(super) const REFUSAL_BYTES: usize = 64 * 1_024;
 /// How long a server may take to let go of a session.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// What all instances that are reached over HTTP share.
-#[derive(Debug, Clone)]
-pub(super) struct Ground {
-    pub(super) client: Client,
-    pub(super) settings: Arc<Settings>,
-    pub(super) tasks: TaskTracker,
-    pub(super) board: Board,
-    /// The token that is shown with everything, where one that ends is.
-    pub(super) bearer: Option<Arc<Bearer>>,
-}
-
-impl Ground {
-    /// Sends a request, and nothing else where it is redirected. A token that is refused is
-    /// replaced once: what was refused so was not done.
-    pub(super) async fn send(
-        &self,
-        verb: Verb,
-        uri: &Uri,
-        mut headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Error> {
-        let Some(bearer) = &self.bearer else {
-            return self.send_as_is(verb, uri, headers, body).await;
-        };
-        let no_token = |source| Error::NoToken { source };
-        let shown = bearer.header().await.map_err(no_token)?;
-        headers.insert(AUTHORIZATION, shown.clone());
-        let (again, same) = (headers.clone(), body.clone());
-        let answer = self.send_as_is(verb.clone(), uri, headers, body).await?;
-        if answer.status() == StatusCode::FORBIDDEN
-            && let Some(scope) = is_short_of(answer.headers())
-        {
-            bearer.wanted(&scope);
-            return Err(Error::OutOfScope { scope });
-        }
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        let Some(another) = bearer.instead_of(&shown).await.map_err(no_token)? else {
-            return Ok(answer);
-        };
-        let mut headers = again;
-        headers.insert(AUTHORIZATION, another);
-        self.send_as_is(verb, uri, headers, same).await
-    }
-
-    async fn send_as_is(
-        &self,
-        verb: Verb,
-        uri: &Uri,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, Error> {
-        let mut request = http::Request::new(Full::new(body));
-        *request.method_mut() = verb;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = headers;
-        let sent = self.client.request(request).await;
-        sent.map_err(|error| told(error, self.settings.header_bytes))
-    }
-}
 
 /// An instance reached over HTTP.
 #[derive(Debug)]
@@ -459,19 +396,6 @@ async fn refusal(body: Incoming) -> Option<Answer> {
     let body = whole(body, REFUSAL_BYTES).await.ok()?;
     let answer = Answer::parse(&body).ok()?;
     matches!(answer.outcome(), Outcome::Error { .. }).then_some(answer)
-}
-
-/// What a failed request means.
-fn told(error: hyper_util::client::legacy::Error, header_bytes: usize) -> Error {
-    if error.is_connect() {
-        return Error::unreachable(error);
-    }
-    let cause = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
-    match cause {
-        Some(cause) if cause.is_parse_too_large() => Error::TooLarge { limit_bytes: header_bytes },
-        Some(cause) if cause.is_parse() => Oddity::NotHttp(cause.to_string()).into(),
-        _ => Error::broken(error),
-    }
 }
 
 /// Lets a server of an older revision know, when dropped, that nobody waits for an answer any

@@ -11,7 +11,7 @@ use crate::{
         Endpoint, Instance, InstanceId, Secret, ServerAuth, ServerTls, SystemClock, Transport,
     },
     problem::chain,
-    upstream::{Environment, Upstream},
+    upstream::{Environment, Settings, Upstream},
     wire::{Address, Method},
 };
 
