@@ -172,7 +172,7 @@ fn thumbprint(public: &[u8]) -> String {
 }
 
 /// Text nobody can guess, of 256 random bits.
-pub(super) fn random_text() -> Zeroizing<String> {
+pub(crate) fn random_text() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand_bytes(&mut *bytes).expect("the operating system has randomness");
     Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes))

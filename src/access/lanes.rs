@@ -84,9 +84,7 @@ impl Lanes {
             lane.failures = lane.failures.saturating_sub(1);
         }
     }
-}
 
-impl Lanes {
     /// A try that was not looked at is as if it had not been made.
     pub(super) fn withdraw(&self, made: &Try, error: &Error) {
         if !matches!(error, Error::Busy) {

@@ -12,9 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    access::{book::Book, changes::Changes},
+    access::book::Book,
     domain::{Consent, Login, LoginId, LoginKind, Noun, Timestamp, UserId},
-    store::{self, Snapshot},
+    store::{self, Changes, Snapshot},
 };
 
 /// Every sign-in, as of the last change.

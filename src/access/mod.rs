@@ -7,7 +7,6 @@ mod api_key;
 mod app;
 mod basic;
 mod book;
-mod changes;
 mod credential;
 mod error;
 mod guess;
@@ -60,13 +59,13 @@ use crate::{
     },
     domain::{Actor, Clock, Noun, OrganizationId, Permissions, Principal, PrincipalKind, UserId},
     problem::chain,
-    store::{self, Store},
+    store::{self, Changes, Store},
 };
 
 pub(crate) use app::{Asked, Refusal as AppRefusal};
-pub(crate) use changes::Changes;
 pub(crate) use credential::{Credential, bearer};
 pub(crate) use error::Error;
+pub(crate) use jwt::random_text;
 pub(crate) use keys::{KeyChange, NewKey, ShownKey};
 pub(crate) use leash::{Leash, Reach};
 pub(crate) use organizations::{NewOrganization, OrganizationChange};

@@ -11,14 +11,13 @@ use crate::{
     access::{
         Access, Error,
         app::App,
-        changes::Changes,
         credential::Token,
         issuers::Vouched,
         jwt::{self, Claims, Key, Refusal},
         permit::Caller,
     },
     domain::{Actor, Consent, LoginId, Noun, Secret, SigningKey, Timestamp, UserId},
-    store::{self, Snapshot, Store},
+    store::{self, Changes, Snapshot, Store},
 };
 
 /// The fewest bytes of a key that is shared with others.

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::{
-    domain::{Actor, Clock, Grantor, Link, Secret, Timestamp},
+    domain::{Actor, Clock, Link, Secret, Timestamp},
     problem::chain,
     store::{self, Store},
     upstream::{
@@ -23,7 +23,6 @@ pub(super) struct Renewing {
     link: Mutex<Link>,
     /// Whether the token that was kept was given out already.
     is_given: AtomicBool,
-    is_over: AtomicBool,
     /// What its server wants beyond what the token is good for.
     wanted: Mutex<Option<String>>,
     store: Store,
@@ -44,14 +43,12 @@ impl Renewing {
         clock: Arc<dyn Clock>,
         speaking: Arc<upstream::Settings>,
     ) -> Self {
-        let (is_given, is_over) = (AtomicBool::new(false), AtomicBool::new(link.is_over));
         let (link, wanted) = (Mutex::new(link), Mutex::default());
-        Self { link, is_given, is_over, wanted, store, clock, speaking }
+        Self { link, is_given: AtomicBool::new(false), wanted, store, clock, speaking }
     }
 
     /// What is to be asked for when its person signs in again: what the token is good for, and
-    /// what was found to be missing.
-    /// Where nothing was, the same is asked for as the first time.
+    /// what was found to be missing. Where nothing was, the same is asked for as the first time.
     pub(super) fn scopes(&self) -> Option<String> {
         let had = self.link.lock().scope.clone().unwrap_or_default();
         self.wanted.lock().as_ref().map(|wanted| format!("{had} {wanted}"))
@@ -59,7 +56,7 @@ impl Renewing {
 
     /// Whether whoever gives the tokens gives none any more.
     pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+        self.link.lock().is_over
     }
 
     /// The token that was kept, the first time, while it is good.
@@ -83,7 +80,7 @@ impl Renewing {
         };
         let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
         fields.push(("resource", &link.resource));
-        match ask(desk(&link.issuer), &client(&link), fields, &self.speaking).await {
+        match ask(Desk::of(&link.issuer), &client(&link), fields, &self.speaking).await {
             Ok(granted) => {
                 self.keep(granted_to(link.clone(), &granted, self.clock.now())).await;
                 Ok(granted)
@@ -98,7 +95,7 @@ impl Renewing {
     }
 
     async fn end(&self, link: Link) {
-        if !self.is_over.swap(true, Ordering::Relaxed) {
+        if !link.is_over {
             self.keep(Link { is_over: true, refresh: None, ..link }).await;
         }
     }
@@ -148,18 +145,9 @@ fn client(link: &Link) -> Client {
     Client { id: link.client_id.clone(), secret: link.client_secret.clone() }
 }
 
-fn desk(issuer: &Grantor) -> Desk<'_> {
-    desk_at(issuer, &issuer.token_endpoint)
-}
-
-fn desk_at<'a>(issuer: &Grantor, url: &'a str) -> Desk<'a> {
-    let Grantor { may_be_private, wants_secret_in_form, .. } = *issuer;
-    Desk { url, may_be_private, wants_secret_in_form }
-}
-
 /// Gives the tokens of a link back.
 pub(super) async fn give_back(link: &Link, speaking: &upstream::Settings) {
     let Some(url) = &link.issuer.revocation_endpoint else { return };
     let token: &Secret = link.refresh.as_ref().unwrap_or(&link.access);
-    revoke(desk_at(&link.issuer, url), &client(link), token, speaking).await;
+    revoke(Desk::at(&link.issuer, url), &client(link), token, speaking).await;
 }

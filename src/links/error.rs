@@ -26,9 +26,6 @@ pub(crate) enum Error {
     /// A server that nobody needs to sign in at.
     #[error("{0} needs no account of anybody's")]
     NeedsNone(String),
-    /// No server of that name.
-    #[error("there is no server {0:?}")]
-    NoSuchServer(String),
     /// No link of that id.
     #[error("there is no link {0:?}")]
     NoSuchLink(String),
@@ -43,7 +40,7 @@ pub(crate) enum Error {
     OtherIssuer,
     /// They, or whoever gives the tokens, said no.
     #[error("whoever gives its tokens said no: {0}")]
-    Denied(String),
+    Denied(oauth::Code),
     /// As many as there may be.
     #[error("too many people sign in at servers at this moment; try again in a minute")]
     Busy,
@@ -73,7 +70,7 @@ impl Classify for Error {
             Self::NeedsNone(_) | Self::NotBegun | Self::OtherIssuer | Self::Denied(_) => {
                 Kind::Invalid
             }
-            Self::NoSuchServer(_) | Self::NoSuchLink(_) => Kind::NotFound,
+            Self::NoSuchLink(_) => Kind::NotFound,
             Self::Busy | Self::TooMany(_) => Kind::Limited,
             Self::NoClient(_) => Kind::Conflict,
             Self::Failed(_) => Kind::Upstream,

@@ -8,10 +8,10 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::{
-    domain::{Endpoint, ExchangeAuth, HttpUrl, Secret, Server, ServerAuth, ServerId, SubjectId},
+    domain::{ExchangeAuth, HttpUrl, Secret, ServerId, SubjectId},
     upstream::{
         self,
-        oauth::{Account, Bearer, Client, Desk, Failure, Granted, Grants, ask, is_private_url},
+        oauth::{Account, Bearer, Client, Desk, Failure, Granted, Grants, ask},
     },
 };
 
@@ -42,14 +42,6 @@ impl std::fmt::Debug for Exchanging {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Exchanging")
     }
-}
-
-/// Where a server is, and how tokens are exchanged for it; none where none are.
-pub(super) fn endpoint(server: &Server) -> Option<(&HttpUrl, &ExchangeAuth)> {
-    server.instances.iter().find_map(|instance| match &instance.endpoint {
-        Endpoint::Http { url, auth: ServerAuth::TokenExchange(auth), .. } => Some((url, &**auth)),
-        _ => None,
-    })
 }
 
 impl Exchanges {
@@ -97,11 +89,8 @@ impl Exchanging {
         ];
         fields.extend(audience.as_deref().map(|audience| ("audience", audience)));
         fields.extend((!scope.is_empty()).then_some(("scope", &*scope)));
-        // An administrator said where: it may be where their other servers are.
-        let may_be_private = is_private_url(token_url);
-        let desk = Desk { url: token_url, may_be_private, wants_secret_in_form: false };
         let client = Client { id: client_id.clone(), secret: Some(client_secret.clone()) };
-        ask(desk, &client, fields, &self.speaking).await
+        ask(Desk::named(token_url), &client, fields, &self.speaking).await
     }
 }
 

@@ -16,26 +16,22 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    account::Renewing,
-    exchange::Exchanges,
-    sign_in::{Known, Pending},
-};
+use self::{account::Renewing, exchange::Exchanges, sign_in::Pending};
 pub(crate) use self::{
     error::Error,
     sign_in::{Returned, client_document},
 };
 use crate::{
-    access::{Caller, Changes},
+    access::Caller,
     domain::{
-        Clock, Endpoint, Link, LinkId, Noun, PrincipalKind, Server, ServerAuth, ServerId,
+        Clock, Endpoint, HttpUrl, Link, LinkId, Noun, PrincipalKind, Server, ServerAuth, ServerId,
         Timestamp, UserId,
     },
     problem::chain,
-    store::Store,
+    store::{Changes, Store},
     upstream::{
         self, Upstream,
-        oauth::{Account, Bearer},
+        oauth::{Account, Bearer, Client},
     },
 };
 
@@ -76,7 +72,7 @@ struct Inner {
     seen: Mutex<Option<u64>>,
     pending: Mutex<HashMap<String, Pending>>,
     /// What the gateway is called at those it registered with, by server and what it said.
-    known: Mutex<HashMap<(ServerId, String), Known>>,
+    known: Mutex<HashMap<(ServerId, String), Client>>,
 }
 
 /// Every link, at one moment.
@@ -180,7 +176,7 @@ impl Links {
         server: &Server,
         caller: &Caller,
     ) -> Result<Option<Account>, Error> {
-        if let Some((url, auth)) = exchange::endpoint(server) {
+        if let Some((url, ServerAuth::TokenExchange(auth))) = endpoint(server) {
             let PrincipalKind::Federated(subject) = caller.principal().kind else {
                 return Err(Error::NotFederated);
             };
@@ -264,7 +260,13 @@ impl Links {
 
 /// Whether people use a server with accounts of their own.
 pub(crate) fn is_linked(server: &Server) -> bool {
-    server.instances.iter().any(|instance| {
-        matches!(&instance.endpoint, Endpoint::Http { auth: ServerAuth::OAuth(_), .. })
+    matches!(endpoint(server), Some((_, ServerAuth::OAuth(_))))
+}
+
+/// Where a server is, and how the gateway says there who it is; none where it is a program.
+fn endpoint(server: &Server) -> Option<(&HttpUrl, &ServerAuth)> {
+    server.instances.iter().find_map(|instance| match &instance.endpoint {
+        Endpoint::Http { url, auth, .. } => Some((url, auth)),
+        Endpoint::Stdio { .. } => None,
     })
 }

@@ -4,18 +4,17 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use openssl::{rand::rand_bytes, sha::sha256};
+use openssl::sha::sha256;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use super::{Error, Links, account::granted_to};
+use super::{Error, Links, account::granted_to, endpoint};
 use crate::{
-    access::Caller,
+    access::{Caller, random_text},
     domain::{
-        Endpoint, Grantor, HttpUrl, Link, LinkId, PrincipalKind, Secret, Server, ServerAuth,
-        ServerId, Timestamp, UserAuth, UserId,
+        Link, LinkId, PrincipalKind, Secret, Server, ServerAuth, ServerId, Timestamp, UserAuth,
+        UserId,
     },
-    upstream::oauth::{Client, Discovered, Issuer, ask, discover, register},
+    upstream::oauth::{Client, Code, Desk, Discovered, Issuer, ask, discover, register},
 };
 
 /// Where people are sent back to, below what the URLs of this gateway begin with.
@@ -38,10 +37,6 @@ pub(super) struct Pending {
     client: Client,
     until: Timestamp,
 }
-
-/// What the gateway is called at an issuer.
-#[derive(Clone)]
-pub(super) struct Known(Client);
 
 /// A sign-in that has begun.
 pub(crate) struct Begun {
@@ -98,11 +93,13 @@ impl Links {
         let PrincipalKind::User(user) = caller.principal().kind else {
             return Err(Error::Nobody);
         };
-        let (url, auth) = endpoint(server)?;
+        let Some((url, ServerAuth::OAuth(auth))) = endpoint(server) else {
+            return Err(Error::NeedsNone(server.name.to_string()));
+        };
         let mut found = discover(url, &self.0.speaking).await?;
         let redirect = format!("{base}{CALLBACK}");
         let client = self.client(server, auth, &found.issuer, (base, &redirect)).await?;
-        let (state, verifier) = (random_text(), random_text());
+        let [state, verifier] = [(); 2].map(|()| Secret::new(random_text().as_str()));
         let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.expose().as_bytes()));
         let to = found.issuer.authorization_endpoint.as_deref();
         let to = to.and_then(|to| url::Url::parse(to).ok());
@@ -120,7 +117,8 @@ impl Links {
             .append_pair("code_challenge_method", "S256")
             .append_pair("resource", &found.resource)
             .extend_pairs(scope.iter().map(|scope| ("scope", scope)));
-        let (issuer, seconds) = (found.issuer.name.clone(), self.0.settings.sign_in_seconds);
+        let (issuer, seconds) =
+            (found.issuer.grantor.name.clone(), self.0.settings.sign_in_seconds);
         let now = self.0.clock.now();
         let until = now.after(Duration::from_secs(seconds.into()));
         let label = format!("{} at {}", caller.principal().kind, server.name);
@@ -155,22 +153,23 @@ impl Links {
         if issuer.takes_documents && base.starts_with("https://") {
             return Ok(Client { id: format!("{base}{DOCUMENT}"), secret: None });
         }
-        let place = (server.id, format!("{} {redirect}", issuer.name));
-        if let Some(Known(client)) = self.0.known.lock().get(&place) {
+        let place = (server.id, format!("{} {redirect}", issuer.grantor.name));
+        if let Some(client) = self.0.known.lock().get(&place) {
             return Ok(client.clone());
         }
         let Some(registration) = &issuer.registration_endpoint else {
             return Err(Error::NoClient(redirect.to_owned()));
         };
         let said = description(redirect, issuer.method());
-        let registered = register(issuer.desk_at(registration), &said, &self.0.speaking).await?;
+        let registered =
+            register(Desk::at(&issuer.grantor, registration), &said, &self.0.speaking).await?;
         let secret = registered.client_secret.filter(|_| issuer.method() != "none");
         let client = Client { id: registered.client_id, secret };
         let mut known = self.0.known.lock();
         if known.len() >= KNOWN {
             known.clear();
         }
-        known.insert(place, Known(client.clone()));
+        known.insert(place, client.clone());
         Ok(client)
     }
 
@@ -186,13 +185,12 @@ impl Links {
         }
         let issuer = &pending.found.issuer;
         // RFC 9207: an answer of another issuer is not taken to this one.
-        let is_its_own = said.iss.as_ref().is_none_or(|name| *name == issuer.name);
+        let is_its_own = said.iss.as_ref().is_none_or(|name| *name == issuer.grantor.name);
         if !is_its_own || (issuer.names_itself && said.iss.is_none()) {
             return Err(Error::OtherIssuer);
         }
         if let Some(error) = said.error {
-            let plain = |c: &char| c.is_ascii_lowercase() || *c == '_';
-            return Err(Error::Denied(error.chars().filter(plain).take(60).collect()));
+            return Err(Error::Denied(Code::new(&error)));
         }
         let code =
             said.code.filter(|code| code.expose().len() <= LONGEST).ok_or(Error::NotBegun)?;
@@ -203,19 +201,14 @@ impl Links {
             ("code_verifier", pending.verifier.expose()),
             ("resource", &*pending.found.resource),
         ];
-        let granted = ask(issuer.desk(), &pending.client, fields, &self.0.speaking).await?;
+        let granted =
+            ask(Desk::of(&issuer.grantor), &pending.client, fields, &self.0.speaking).await?;
         let link = Link {
             id: LinkId::fresh(),
             server: pending.server,
             user: pending.user,
             label: pending.label,
-            issuer: Grantor {
-                name: issuer.name.clone(),
-                token_endpoint: issuer.token_endpoint.clone(),
-                revocation_endpoint: issuer.revocation_endpoint.clone(),
-                wants_secret_in_form: issuer.wants_secret_in_form,
-                may_be_private: issuer.may_be_private,
-            },
+            issuer: pending.found.issuer.grantor,
             client_id: pending.client.id,
             client_secret: pending.client.secret,
             resource: pending.found.resource,
@@ -253,15 +246,6 @@ impl Links {
     }
 }
 
-/// Where a server is, and how people sign in there.
-fn endpoint(server: &Server) -> Result<(&HttpUrl, &UserAuth), Error> {
-    let found = server.instances.iter().find_map(|instance| match &instance.endpoint {
-        Endpoint::Http { url, auth: ServerAuth::OAuth(auth), .. } => Some((url, &**auth)),
-        _ => None,
-    });
-    found.ok_or_else(|| Error::NeedsNone(server.name.to_string()))
-}
-
 /// What is asked for: what the definition names, or what the server does; what was asked for
 /// before and what was missing then; and to be let in later where that is a scope of its own.
 fn scope(auth: &UserAuth, found: &Discovered, before: Option<&str>) -> Option<String> {
@@ -278,11 +262,4 @@ fn scope(auth: &UserAuth, found: &Discovered, before: Option<&str>) -> Option<St
         }
     }
     (!all.is_empty()).then(|| all.join(" "))
-}
-
-/// Text nobody can guess, of 256 random bits.
-fn random_text() -> Secret {
-    let mut bytes = Zeroizing::new([0; 32]);
-    rand_bytes(&mut *bytes).expect("the operating system has randomness");
-    Secret::new(URL_SAFE_NO_PAD.encode(*bytes))
 }

@@ -19,6 +19,7 @@
 //! finished; `state.redb`; `lock`, which names the process while the store is open; and while
 //! set-up runs, `secret.key.new`.
 
+mod changes;
 mod codec;
 mod draft;
 mod error;
@@ -62,7 +63,9 @@ use self::{
     write::{Message, Writer},
 };
 
-pub(crate) use self::{draft::Draft, error::Error, shelf::Condition, snapshot::Snapshot};
+pub(crate) use self::{
+    changes::Changes, draft::Draft, error::Error, shelf::Condition, snapshot::Snapshot,
+};
 
 /// How the store works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

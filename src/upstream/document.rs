@@ -52,8 +52,6 @@ pub(crate) enum Unread {
 impl Upstream {
     /// Fetches a document of JSON. Nobody is followed elsewhere.
     pub(crate) async fn document(&self, document: Document<'_>) -> Result<Bytes, Unread> {
-        let waiting = tokio::time::timeout(document.within, PLACES.acquire());
-        let _place = waiting.await.map_err(|_| Unread::Late)?;
         fetch(document, self.0.settings()).await
     }
 }
@@ -65,6 +63,7 @@ pub(super) async fn fetch(document: Document<'_>, settings: &Settings) -> Result
         .body(Full::new(Bytes::new()))
         .map_err(|_| Unread::Address)?;
     let fetching = async {
+        let _place = PLACES.acquire().await.map_err(|_| Unread::Late)?;
         let answer = send(document, request, settings).await?;
         let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();

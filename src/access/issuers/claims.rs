@@ -1,11 +1,10 @@
 //! What the claims of another issuer's token mean here.
 
-use std::collections::BTreeMap;
-
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Settings;
 use crate::domain::{Grant, Permissions, Role, SubjectId, TokenScopes};
 
 /// Values of one claim that are looked at.
@@ -24,15 +23,6 @@ pub(crate) struct Names {
     pub(crate) permissions: Option<String>,
 }
 
-/// What the settings of an issuer say about its people.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Meaning<'a> {
-    pub(super) names: &'a Names,
-    pub(super) roles: &'a BTreeMap<String, Role>,
-    pub(super) role: Option<Role>,
-    pub(super) organization: Option<&'a str>,
-}
-
 /// Somebody whom another issuer vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subject {
@@ -45,24 +35,23 @@ pub(super) struct Subject {
     pub(super) within: Permissions,
 }
 
-impl Meaning<'_> {
-    /// Who it is, as far as the claims say it.
-    pub(super) fn of(self, issuer: &str, subject: &str, claims: &Map<String, Value>) -> Subject {
-        let organization = match &self.names.organization {
-            None => self.organization.map(str::to_owned),
-            // One that is not said is none that could be found.
-            Some(name) => Some(find(claims, name).and_then(Value::as_str).unwrap_or("").to_owned()),
-        };
-        let said = self.names.role.as_deref().map(|name| texts(find(claims, name)));
-        let mapped = said.iter().flatten().filter_map(|text| self.roles.get(*text)).copied();
-        let role = mapped.max_by_key(|role| role.permissions().iter().count()).or(self.role);
-        let within = self.names.permissions.as_deref().map_or(Permissions::all(), |name| {
-            let said = texts(find(claims, name));
-            let words = said.iter().flat_map(|text| text.split_ascii_whitespace());
-            words.take(MOST).map(permissions).fold(Permissions::NONE, Permissions::or)
-        });
-        Subject { id: id(issuer, subject), organization, role, within }
-    }
+/// Who it is, as far as the claims say it.
+pub(super) fn subject(settings: &Settings, name: &str, claims: &Map<String, Value>) -> Subject {
+    let Settings { issuer, claims: names, roles, role, organization, .. } = settings;
+    let organization = match &names.organization {
+        None => organization.clone(),
+        // One that is not said is none that could be found.
+        Some(name) => Some(find(claims, name).and_then(Value::as_str).unwrap_or("").to_owned()),
+    };
+    let said = names.role.as_deref().map(|name| texts(find(claims, name)));
+    let mapped = said.iter().flatten().filter_map(|text| roles.get(*text)).copied();
+    let role = mapped.max_by_key(|role| role.permissions().iter().count()).or(*role);
+    let within = names.permissions.as_deref().map_or(Permissions::all(), |name| {
+        let said = texts(find(claims, name));
+        let words = said.iter().flat_map(|text| text.split_ascii_whitespace());
+        words.take(MOST).map(permissions).fold(Permissions::NONE, Permissions::or)
+    });
+    Subject { id: id(issuer, name), organization, role, within }
 }
 
 /// Always the same for the same subject of the same issuer.
@@ -110,15 +99,12 @@ mod tests {
 
     fn of(names: Value, claims: Value) -> Subject {
         let names: Names = serde_json::from_value(names).expect("names");
-        let roles = BTreeMap::from([
-            ("Domain Admins".to_owned(), Role::Admin),
-            ("dev".to_owned(), Role::User),
-            ("guest".to_owned(), Role::Viewer),
-        ]);
+        let roles = json!({"Domain Admins": "admin", "dev": "user", "guest": "viewer"});
+        let settings = json!({"issuer": "https://id.test", "claims": names, "roles": roles,
+                              "organization": "acme"});
+        let settings: Settings = serde_json::from_value(settings).expect("settings");
         let Value::Object(claims) = claims else { panic!("claims are an object") };
-        let meaning =
-            Meaning { names: &names, roles: &roles, role: None, organization: Some("acme") };
-        meaning.of("https://id.test", "ana", &claims)
+        subject(&settings, "ana", &claims)
     }
 
     fn role(claims: Value, name: &str) -> Option<Role> {

@@ -24,7 +24,7 @@ use url::Url;
 pub(super) use self::settings::check;
 pub(crate) use self::settings::{KeySettings, Misfit, Settings};
 use self::{
-    claims::{Meaning, Subject},
+    claims::Subject,
     jwks::{Algorithm, Key},
     settings::may_be_read,
 };
@@ -264,11 +264,7 @@ impl Issuer {
         if ends_at <= now {
             return Err(Error::TokenOver);
         }
-        let name = subject;
-        let Settings { claims: names, roles, role, organization, .. } = &self.settings;
-        let organization = organization.as_deref();
-        let meaning = Meaning { names, roles, role: *role, organization };
-        let subject = meaning.of(self.name(), subject, claims);
+        let (name, subject) = (subject, claims::subject(&self.settings, subject, claims));
         tracing::info!(issuer = self.name(), subject = ?name, id = %subject.id, "a token is good");
         Ok(Vouched { issuer: Arc::clone(self), audience, subject, ends_at })
     }

@@ -5,59 +5,24 @@ use axum::{
     extract::{Path, Query, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::SET_COOKIE};
+use http::{Method, StatusCode};
 
 use super::{
-    authorize::redirect,
+    links::server,
     page,
-    sign_in::{SignedIn, in_browser, read, sign_in},
+    visit::{Decided, Form, SignedIn, Visit},
 };
 use crate::{
-    access::{self, Caller, Credential, oauth},
+    access::oauth,
     admin::{Office, desk::no_such_path},
     domain::Secret,
-    edge::Peer,
-    links::{Error, Returned},
-    problem::{Classify, Kind},
+    links::Returned,
+    problem::{Kind, Problem},
 };
 
 /// What shows that somebody came back once more, from our own page: browsers keep our cookie back
 /// where another site sends them.
 const AGAIN: &str = "again=1";
-
-/// One visit of a browser.
-struct Visit<'a> {
-    office: &'a Office,
-    headers: &'a HeaderMap,
-    credential: &'a Credential,
-    query: &'a str,
-    peer: Peer,
-}
-
-/// Why a visit comes to nothing.
-enum Refusal {
-    Links(Error),
-    Access(access::Error),
-    Form(oauth::Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Links(error)
-    }
-}
-
-impl From<access::Error> for Refusal {
-    fn from(error: access::Error) -> Self {
-        Self::Access(error)
-    }
-}
-
-impl From<oauth::Error> for Refusal {
-    fn from(error: oauth::Error) -> Self {
-        Self::Form(error)
-    }
-}
 
 /// Shows somebody what they are about to connect, and sends them on.
 pub(in crate::admin) async fn connect(
@@ -73,23 +38,26 @@ pub(in crate::admin) async fn connect(
     let answered = async {
         if parts.method != Method::POST {
             let Some(caller) = visit.caller() else { return Ok(sign_in_page(None)) };
-            let server = visit.server(&caller, &name)?;
-            return visit.ask(&caller, server.name.as_str());
+            let server = server(&office, &caller, &name)?;
+            let Some((username, csrf)) = visit.signed_in(&caller)? else {
+                return Ok(sign_in_page(None));
+            };
+            let (server, csrf) = (server.name.as_str(), csrf.expose());
+            return Ok(page::Connect { server, username: &username, csrf }.render());
         }
-        let (decision, proved) = match visit.decide(body).await? {
-            Decided::Answered(response) => return Ok(response),
-            Decided::Is(decision, proved) => (decision, proved),
+        let (decision, caller, proved) = match visit.decide(body).await.map_err(told)? {
+            Decided::SignIn(form) => return signed_in(&visit, &form).await,
+            Decided::Nobody => return Ok(visit.again(None)),
+            Decided::Is { decision, caller, proved } => (decision, caller, proved),
         };
         if decision != "connect" {
-            office.access.sign_out(&proved).await?;
-            return Ok(visit.again(Some(&access::set_cookie(visit.headers, None))));
+            return Ok(visit.switch(&proved).await?);
         }
-        let caller = office.access.authenticate(&proved)?;
-        let server = visit.server(&caller, &name)?;
+        let server = server(&office, &caller, &name)?;
         let begun = office.links.begin(&caller, &server, &base).await?;
         Ok(page::send_on(&begun.url, &format!("You are sent to {}", begun.issuer)))
     };
-    answered.await.unwrap_or_else(|refusal| refused(&refusal))
+    answered.await.unwrap_or_else(|problem| refused(&problem))
 }
 
 /// Takes in somebody whom whoever gives tokens sent back.
@@ -102,10 +70,10 @@ pub(in crate::admin) async fn come_back(
     let visit = Visit::of(&office, &parts);
     let answered = async {
         if parts.method == Method::POST {
-            return Ok(match visit.decide(body).await? {
-                Decided::Answered(response) => response,
-                Decided::Is(..) => visit.again(None),
-            });
+            return match visit.decide(body).await.map_err(told)? {
+                Decided::SignIn(form) => signed_in(&visit, &form).await,
+                Decided::Nobody | Decided::Is { .. } => Ok(visit.again(None)),
+            };
         }
         let Some(caller) = visit.caller() else {
             if !visit.query.split('&').any(|pair| pair == AGAIN) {
@@ -122,86 +90,18 @@ pub(in crate::admin) async fn come_back(
         let words = "Your calls there bear it from now on. You can close this page.";
         Ok(page::done(&format!("Your account at {name} is connected"), words))
     };
-    answered.await.unwrap_or_else(|refusal| refused(&refusal))
+    answered.await.unwrap_or_else(|problem| refused(&problem))
 }
 
-/// What somebody decided on one of our forms.
-enum Decided {
-    /// They signed in, or tried to.
-    Answered(Response),
-    /// This, with what proves that the form is ours.
-    Is(String, Credential),
-}
-
-impl<'a> Visit<'a> {
-    fn of(office: &'a Office, parts: &'a http::request::Parts) -> Self {
-        static NOTHING: Credential = Credential::None;
-        Self {
-            office,
-            headers: &parts.headers,
-            credential: parts.extensions.get().unwrap_or(&NOTHING),
-            query: parts.uri.query().unwrap_or_default(),
-            peer: parts.extensions.get().copied().unwrap_or(Peer { address: None, uid: None }),
+/// The page once more for somebody who signed in, or tried to.
+async fn signed_in(visit: &Visit<'_>, form: &Form) -> Result<Response, Problem> {
+    Ok(match visit.sign_in(form).await? {
+        SignedIn::Is(cookie) => visit.again(Some(&cookie)),
+        SignedIn::IsNot { complaint, status } => {
+            let username = form.get("username").map_or("", Secret::expose);
+            sign_in_page(Some((&complaint, username, status)))
         }
-    }
-
-    fn caller(&self) -> Option<Caller> {
-        in_browser(self.office, self.credential)
-    }
-
-    fn server(
-        &self,
-        caller: &Caller,
-        name: &str,
-    ) -> Result<std::sync::Arc<crate::domain::Server>, Error> {
-        let directory = self.office.registry.directory();
-        let found = directory.find(&caller.principal().sight(), name).cloned();
-        found.ok_or_else(|| Error::NoSuchServer(name.chars().take(80).collect()))
-    }
-
-    fn ask(&self, caller: &Caller, server: &str) -> Result<Response, Refusal> {
-        let Credential::Page(shown) = self.credential else {
-            return Ok(sign_in_page(None));
-        };
-        let profile = self.office.access.profile(caller)?;
-        let username = profile.map(|it| it.user.username).unwrap_or_default();
-        let csrf = self.office.access.csrf_token_of(shown);
-        Ok(page::Connect { server, username: &username, csrf: csrf.expose() }.render())
-    }
-
-    /// What one of our forms says. Forms of others are not listened to.
-    async fn decide(&self, body: axum::body::Body) -> Result<Decided, Refusal> {
-        if !access::is_same_origin(self.headers) {
-            return Err(access::Error::ForeignPage.into());
-        }
-        let form = read(body).await?;
-        let field = |name: &str| form.get(name).map_or("", Secret::expose);
-        if field("decision") == "sign_in" {
-            let answered = match sign_in(self.office, (self.headers, self.peer), &form).await? {
-                SignedIn::Is(cookie) => self.again(Some(&cookie)),
-                SignedIn::IsNot { complaint, status } => {
-                    sign_in_page(Some((&complaint, field("username"), status)))
-                }
-            };
-            return Ok(Decided::Answered(answered));
-        }
-        let Credential::Page(shown) = self.credential else {
-            return Ok(Decided::Answered(self.again(None)));
-        };
-        let proved = shown.as_ref().clone().proved_by(Secret::new(field("csrf")));
-        let proved = Credential::Page(Box::new(proved));
-        self.office.access.authenticate(&proved)?;
-        Ok(Decided::Is(field("decision").to_owned(), proved))
-    }
-
-    /// The same page once more, with another cookie or none.
-    fn again(&self, cookie: Option<&str>) -> Response {
-        let mut response = redirect(&format!("?{}", self.query));
-        if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
-            response.headers_mut().insert(SET_COOKIE, cookie);
-        }
-        response
-    }
+    })
 }
 
 fn sign_in_page(failed: Option<(&str, &str, StatusCode)>) -> Response {
@@ -210,19 +110,19 @@ fn sign_in_page(failed: Option<(&str, &str, StatusCode)>) -> Response {
     page::SignIn { to: None, redirect: None, complaint, username }.render(status)
 }
 
-fn refused(refusal: &Refusal) -> Response {
-    let (kind, words) = match refusal {
-        Refusal::Links(error) => (error.kind(), error.to_string()),
-        Refusal::Access(error) => (error.kind(), error.to_string()),
-        Refusal::Form(error) => (error.kind(), error.to_string()),
-    };
-    if kind == Kind::Internal {
-        tracing::error!(error = words, "nobody could connect an account");
-        return page::refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the gateway failed; its log says why",
-        );
+/// What is wrong with a form, as the room says it: no client asked anything here.
+fn told(error: oauth::Error) -> Problem {
+    match error {
+        oauth::Error::Room(error) => error.into(),
+        error => error.into(),
     }
-    let status = StatusCode::from_u16(kind.telling().http).unwrap_or(StatusCode::BAD_REQUEST);
-    page::refusal(status, &words)
+}
+
+fn refused(problem: &Problem) -> Response {
+    if problem.kind() == Kind::Internal {
+        tracing::error!(error = problem.cause(), "nobody could connect an account");
+    }
+    let status = problem.kind().telling().http;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    page::refusal(status, problem.message())
 }

@@ -1,5 +1,7 @@
 //! People's accounts at servers, for programs.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -10,13 +12,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    access::Site,
+    access::{Caller, Site},
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, created, done, many, no_such_path},
     },
-    domain::PrincipalKind,
-    links::{Error, LinkView, Links, client_document},
+    domain::{PrincipalKind, Server},
+    links::{LinkView, Links, client_document},
+    registry,
 };
 
 /// At which server somebody wants to sign in.
@@ -24,6 +27,17 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Where {
     server: String,
+}
+
+/// A server that somebody may see.
+pub(super) fn server(
+    office: &Office,
+    caller: &Caller,
+    name: &str,
+) -> Result<Arc<Server>, registry::Error> {
+    let directory = office.registry.directory();
+    let found = directory.find(&caller.principal().sight(), name).cloned();
+    found.ok_or_else(|| registry::Error::NoSuchServer(name.chars().take(80).collect()))
 }
 
 /// The caller's accounts at servers.
@@ -57,17 +71,14 @@ pub(in crate::admin) async fn link(
     headers: HeaderMap,
     Checked(form): Checked<Where>,
 ) -> Result<Response, Failure> {
-    let directory = office.registry.directory();
-    let found = directory.find(&caller.principal().sight(), &form.server);
-    let server =
-        found.ok_or_else(|| Error::NoSuchServer(form.server.chars().take(80).collect()))?;
+    let server = server(&office, &caller, &form.server)?;
     // Whoever is no person cannot sign in anywhere, and shows the page to one.
     let is_person = matches!(caller.principal().kind, PrincipalKind::User(_));
     let begun = match office.site.base(&uri, &headers).filter(|_| is_person) {
-        Some(base) => Some(office.links.begin(&caller, server, &base).await?),
+        Some(base) => Some(office.links.begin(&caller, &server, &base).await?),
         None => None,
     };
-    let mut told = json!({ "server": server.name, "page": office.links.page_of(server) });
+    let mut told = json!({ "server": server.name, "page": office.links.page_of(&server) });
     if let Some(begun) = begun {
         told["url"] = begun.url.into();
         told["issuer"] = begun.issuer.into();

@@ -6,8 +6,8 @@ mod consents;
 mod links;
 mod metadata;
 mod page;
-mod sign_in;
 mod token;
+mod visit;
 
 pub(super) use self::{
     authorize::authorize,

@@ -43,8 +43,7 @@ impl Ground {
         let no_token = |source| Error::NoToken { source };
         let shown = bearer.header().await.map_err(no_token)?;
         headers.insert(AUTHORIZATION, shown.clone());
-        let (again, same) = (headers.clone(), body.clone());
-        let answer = self.send_as_is(verb.clone(), uri, headers, body).await?;
+        let answer = self.send_as_is(verb.clone(), uri, headers.clone(), body.clone()).await?;
         if answer.status() == StatusCode::FORBIDDEN
             && let Some(scope) = is_short_of(answer.headers())
         {
@@ -57,9 +56,8 @@ impl Ground {
         let Some(another) = bearer.instead_of(&shown).await.map_err(no_token)? else {
             return Ok(answer);
         };
-        let mut headers = again;
         headers.insert(AUTHORIZATION, another);
-        self.send_as_is(verb, uri, headers, same).await
+        self.send_as_is(verb, uri, headers, body).await
     }
 
     async fn send_as_is(

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use super::{
     Failure,
     bearer::Grants,
-    discover::{Discovered, discover, is_private_url},
+    discover::{Discovered, discover},
     token::{Client, Desk, Granted, ask},
 };
 use crate::{
@@ -35,17 +35,11 @@ impl ClientCredentials {
     async fn ask(&self) -> Result<Granted, Failure> {
         let ClientAuth { client_id, client_secret, token_url, scopes, resource } = &self.auth;
         let uri = self.url.uri().to_string();
-        let found = match token_url {
-            Some(_) => None,
-            None => Some(self.found.get_or_try_init(|| discover(&self.url, &self.settings)).await?),
-        };
-        let desk = match (token_url, found) {
-            (Some(url), _) => {
-                // An administrator said where: it may be where their other servers are.
-                Desk { url, may_be_private: is_private_url(url), wants_secret_in_form: false }
-            }
-            (None, Some(found)) => found.issuer.desk(),
-            (None, None) => return Err(Failure::Unread),
+        let (desk, found) = if let Some(url) = token_url {
+            (Desk::named(url), None)
+        } else {
+            let found = self.found.get_or_try_init(|| discover(&self.url, &self.settings)).await?;
+            (Desk::of(&found.issuer.grantor), Some(found))
         };
         let said = found.and_then(|found| found.scope.as_deref());
         let scope =

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::Failure;
 use crate::{
-    domain::{HttpUrl, is_public},
+    domain::{Grantor, HttpUrl, is_public},
     upstream::{
         Settings,
         document::{Document, fetch, knock},
@@ -32,28 +32,20 @@ const SCOPE_BYTES: usize = 2_048;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing that issuers say or not")]
 pub(crate) struct Issuer {
-    /// What it calls itself.
-    pub(crate) name: String,
+    /// What is to be remembered of it with a token.
+    pub(crate) grantor: Grantor,
     /// Where people are sent, if they are.
     pub(crate) authorization_endpoint: Option<String>,
-    /// Where tokens are had.
-    pub(crate) token_endpoint: String,
     /// Where clients register by themselves.
     pub(crate) registration_endpoint: Option<String>,
-    /// Where tokens are given back.
-    pub(crate) revocation_endpoint: Option<String>,
     /// Whether a client may be known by a document at its id.
     pub(crate) takes_documents: bool,
     /// Whether it says who it is where it sends people back (RFC 9207).
     pub(crate) names_itself: bool,
-    /// Whether it wants a client's secret in the form, and not in a header.
-    pub(crate) wants_secret_in_form: bool,
     /// Whether it wants no secret of clients that register.
     pub(crate) wants_no_secret: bool,
     /// Whether a scope of its own says that more tokens are wanted later.
     pub(crate) offers_offline: bool,
-    /// Whether it may be at an address that is not public: where the server is at one too.
-    pub(crate) may_be_private: bool,
 }
 
 /// What was found out about a server.
@@ -207,17 +199,19 @@ impl Reader<'_> {
         let methods = said.token_endpoint_auth_methods_supported.unwrap_or_default();
         let takes = |name: &str| methods.iter().any(|method| method == name);
         Ok(Issuer {
-            name: said.issuer,
+            grantor: Grantor {
+                name: said.issuer,
+                token_endpoint: said.token_endpoint,
+                revocation_endpoint: said.revocation_endpoint,
+                wants_secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
+                may_be_private: self.may_be_private,
+            },
             authorization_endpoint: said.authorization_endpoint,
-            token_endpoint: said.token_endpoint,
             registration_endpoint: said.registration_endpoint,
-            revocation_endpoint: said.revocation_endpoint,
             takes_documents: said.client_id_metadata_document_supported,
             names_itself: said.authorization_response_iss_parameter_supported,
-            wants_secret_in_form: takes("client_secret_post") && !takes("client_secret_basic"),
             wants_no_secret: takes("none"),
             offers_offline: said.scopes_supported.iter().any(|scope| scope == "offline_access"),
-            may_be_private: self.may_be_private,
         })
     }
 
@@ -236,7 +230,7 @@ impl Reader<'_> {
 impl Issuer {
     /// How a client that registers proves itself, in the words of RFC 7591.
     pub(crate) const fn method(&self) -> &'static str {
-        match (self.wants_no_secret, self.wants_secret_in_form) {
+        match (self.wants_no_secret, self.grantor.wants_secret_in_form) {
             (true, _) => "none",
             (_, true) => "client_secret_post",
             _ => "client_secret_basic",
@@ -246,23 +240,25 @@ impl Issuer {
     /// One that says nothing of itself.
     fn of_old(origin: &str, may_be_private: bool) -> Self {
         Self {
-            name: origin.to_owned(),
+            grantor: Grantor {
+                name: origin.to_owned(),
+                token_endpoint: format!("{origin}/token"),
+                revocation_endpoint: None,
+                wants_secret_in_form: false,
+                may_be_private,
+            },
             authorization_endpoint: Some(format!("{origin}/authorize")),
-            token_endpoint: format!("{origin}/token"),
             registration_endpoint: Some(format!("{origin}/register")),
-            revocation_endpoint: None,
             takes_documents: false,
             names_itself: false,
-            wants_secret_in_form: false,
             wants_no_secret: true,
             offers_offline: false,
-            may_be_private,
         }
     }
 }
 
 /// Whether a server is at an address that not everybody can reach, as far as its URL says.
-pub(crate) fn is_private(server: &Url) -> bool {
+fn is_private(server: &Url) -> bool {
     match server.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => !is_public(&address.into()),
@@ -272,7 +268,7 @@ pub(crate) fn is_private(server: &Url) -> bool {
 }
 
 /// The same of any URL.
-pub(crate) fn is_private_url(url: &str) -> bool {
+pub(super) fn is_private_url(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| is_private(&url))
 }
 
@@ -322,7 +318,7 @@ pub(crate) fn is_short_of(headers: &HeaderMap) -> Option<String> {
 }
 
 /// One parameter of a challenge, quoted or not.
-pub(crate) fn parameter(challenge: &str, name: &str) -> Option<String> {
+fn parameter(challenge: &str, name: &str) -> Option<String> {
     let mut rest = challenge;
     while let Some(at) = rest.find(name) {
         let (before, after) = (&rest[..at], &rest[at + name.len()..]);
@@ -432,6 +428,6 @@ mod tests {
         assert!(told(json!({"token_endpoint": "http://127.0.0.1/token"})).is_err());
         assert!(told(json!({"authorization_endpoint": "javascript:alert(1)"})).is_err());
         let post = json!({"token_endpoint_auth_methods_supported": ["client_secret_post"]});
-        assert!(told(post).is_ok_and(|issuer| issuer.wants_secret_in_form));
+        assert!(told(post).is_ok_and(|issuer| issuer.grantor.wants_secret_in_form));
     }
 }

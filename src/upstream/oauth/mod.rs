@@ -10,7 +10,7 @@ mod token;
 pub(crate) use self::{
     bearer::{Bearer, Grants, Nobody},
     client_credentials::ClientCredentials,
-    discover::{Discovered, Issuer, discover, is_private_url, is_short_of},
+    discover::{Discovered, Issuer, discover, is_short_of},
     token::{Client, Code, Desk, Granted, ask, register, revoke},
 };
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{Failure, Issuer};
+use super::{Failure, discover::is_private_url};
 use crate::{
-    domain::Secret,
+    domain::{Grantor, Secret},
     upstream::{
         Settings,
         document::{Document, Unread, submit},
@@ -45,16 +45,21 @@ pub(crate) struct Desk<'a> {
     pub(crate) wants_secret_in_form: bool,
 }
 
-impl Issuer {
-    /// Where its tokens are had.
-    pub(crate) fn desk(&self) -> Desk<'_> {
-        self.desk_at(&self.token_endpoint)
+impl<'a> Desk<'a> {
+    /// Where tokens are had.
+    pub(crate) fn of(grantor: &'a Grantor) -> Self {
+        Self::at(grantor, &grantor.token_endpoint)
     }
 
-    /// One of its endpoints.
-    pub(crate) fn desk_at<'a>(&self, url: &'a str) -> Desk<'a> {
-        let Self { may_be_private, wants_secret_in_form, .. } = *self;
-        Desk { url, may_be_private, wants_secret_in_form }
+    /// Another of its endpoints.
+    pub(crate) const fn at(grantor: &Grantor, url: &'a str) -> Self {
+        let Grantor { may_be_private, wants_secret_in_form, .. } = *grantor;
+        Self { url, may_be_private, wants_secret_in_form }
+    }
+
+    /// One that an administrator named: it may be where their other servers are.
+    pub(crate) fn named(url: &'a str) -> Self {
+        Self { url, may_be_private: is_private_url(url), wants_secret_in_form: false }
     }
 }
 
@@ -116,7 +121,7 @@ pub(crate) async fn ask(
     fields: Fields<'_>,
     settings: &Settings,
 ) -> Result<Granted, Failure> {
-    let (status, body) = send(desk, Some(client), fields, settings).await?;
+    let (status, body) = send(desk, client, fields, settings).await?;
     if !status.is_success() {
         return Err(refusal(&body));
     }
@@ -146,7 +151,7 @@ pub(crate) async fn ask(
 /// Gives a token back. Whether that is taken is nobody's trouble here.
 pub(crate) async fn revoke(desk: Desk<'_>, client: &Client, token: &Secret, settings: &Settings) {
     let fields = vec![("token", token.expose())];
-    match send(desk, Some(client), fields, settings).await {
+    match send(desk, client, fields, settings).await {
         Ok((status, _)) if status.is_success() => {}
         Ok((status, _)) => tracing::info!(%status, "a token was not taken back"),
         Err(error) => tracing::info!(%error, "a token was not given back"),
@@ -173,29 +178,25 @@ pub(crate) async fn register(
 
 async fn send(
     desk: Desk<'_>,
-    client: Option<&Client>,
+    Client { id, secret }: &Client,
     mut fields: Fields<'_>,
     settings: &Settings,
 ) -> Result<(http::StatusCode, Bytes), Failure> {
     let mut headers = HeaderMap::new();
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     headers.insert(header::CONTENT_TYPE, form);
-    match client {
-        Some(Client { id, secret: Some(secret) }) if !desk.wants_secret_in_form => {
-            // RFC 6749, 2.3.1: both are encoded like a form first.
-            let part =
-                |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = Zeroizing::new(format!("{}:{}", part(id), part(secret.expose())));
-            let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-            let mut basic = HeaderValue::from_str(&basic).map_err(|_| Failure::Unreadable)?;
-            basic.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, basic);
-        }
-        Some(Client { id, secret }) => {
-            fields.push(("client_id", id));
-            fields.extend(secret.as_ref().map(|secret| ("client_secret", secret.expose())));
-        }
-        None => {}
+    if let Some(secret) = secret.as_ref().filter(|_| !desk.wants_secret_in_form) {
+        // RFC 6749, 2.3.1: both are encoded like a form first.
+        let part =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = Zeroizing::new(format!("{}:{}", part(id), part(secret.expose())));
+        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        let mut basic = HeaderValue::from_str(&basic).map_err(|_| Failure::Unreadable)?;
+        basic.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, basic);
+    } else {
+        fields.push(("client_id", id));
+        fields.extend(secret.as_ref().map(|secret| ("client_secret", secret.expose())));
     }
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     Ok(submit(document(desk, settings), headers, body.into(), settings).await?)
@@ -222,7 +223,8 @@ fn refusal(body: &[u8]) -> Failure {
 pub(crate) struct Code(Box<str>);
 
 impl Code {
-    fn new(text: &str) -> Self {
+    /// As much of a text as is one.
+    pub(crate) fn new(text: &str) -> Self {
         let plain = |c: &char| c.is_ascii_lowercase() || *c == '_';
         Self(text.chars().filter(plain).take(60).collect::<String>().into())
     }
