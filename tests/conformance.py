@@ -28,11 +28,9 @@ from typing import Any
 
 from gateway import Gateway
 from matrix import LISTS, direct_truth, own_endpoints
-from process import ROOT, TOOLS, free_port, kill, running, spawn, until
+from process import ROOT, SUITE, TOOLS, free_port, kill, running, spawn, until
 from servers.fleet import DUAL, FIXTURE, Server, fixture
 
-NODE = TOOLS / "node/node_modules"
-SUITE = (NODE / ".bin/node", NODE / "@modelcontextprotocol/conformance/dist/index.js")
 CLIENT = [str(TOOLS / "python-2/bin/python"), str(ROOT / "tests/clients/conformance_client.py")]
 EVIDENCE = ROOT / "target/conformance"
 REPORT = ROOT / "target/conformance.md"

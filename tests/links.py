@@ -16,12 +16,10 @@ import tempfile
 from pathlib import Path
 
 from gateway import Gateway
-from process import ROOT, TOOLS
+from process import ROOT, SUITE, TOOLS
 
 PASSWORD = "a passphrase of some length"
 PERSON = "ana"
-NODE = TOOLS / "node/node_modules"
-SUITE = (NODE / ".bin/node", NODE / "@modelcontextprotocol/conformance/dist/index.js")
 CLIENT = (TOOLS / "python-2/bin/python", ROOT / "tests/clients/link_client.py")
 EVIDENCE = ROOT / "target/conformance/links"
 SECONDS = 60

@@ -22,15 +22,13 @@ from typing import Any
 
 from browser import Browser
 from gateway import Gateway
-from process import ROOT, TOOLS, ask, free_port, kill, until
+from process import NODE, ROOT, SUITE, TOOLS, ask, free_port, kill, until
 
 PASSWORD = "a passphrase of some length"
 CALL = ["tools/call", {"name": "tollhouse__current_time", "arguments": {}}]
 THERE_TOOL = "there__tollhouse__current_time"
 ALLOW = "button[value=allow]"
 CLIENTS = ROOT / "tests/clients"
-NODE = TOOLS / "node/node_modules"
-SUITE = (NODE / ".bin/node", NODE / "@modelcontextprotocol/conformance/dist/index.js")
 EVIDENCE = ROOT / "target/conformance/authorization"
 
 

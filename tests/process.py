@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / "target/tools"
+NODE = TOOLS / "node/node_modules"
+# The official conformance suite.
+SUITE = (NODE / ".bin/node", NODE / "@modelcontextprotocol/conformance/dist/index.js")
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:

@@ -27,7 +27,7 @@ impl Issuer {
         let key = Arc::new(Mutex::new(("1".to_owned(), generate())));
         let shown = key.clone();
         let site = FakeServer::play(move |seen| {
-            let origin = format!("http://{}", host(&seen.head));
+            let origin = seen.origin();
             let (id, key) = &*shown.lock().expect("no panic");
             let x = URL_SAFE_NO_PAD.encode(key.raw_public_key().expect("bytes"));
             let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "use": "sig", "x": x});
@@ -92,13 +92,6 @@ fn generate() -> PKey<Private> {
 #[expect(clippy::disallowed_methods, reason = "a token says times of the real clock")]
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
-}
-
-fn host(head: &str) -> &str {
-    let line = head
-        .lines()
-        .find_map(|line| line.split_once(": ").filter(|it| it.0.eq_ignore_ascii_case("host")));
-    line.expect("a Host").1
 }
 
 const GROUPS: &str = "      audience: [tools]\n      claims: {role: groups, organization: org}\n      roles: {staff: user, chiefs: admin}\n";
@@ -278,10 +271,6 @@ fn a_token_is_exchanged_for_one_that_a_server_takes_and_never_goes_on() {
     let gateway = issuer.gateway("      audience: [tools]\n      role: user\n");
     let tool = r#"{"name":"whoami","inputSchema":{"type":"object"}}"#;
     let server = FakeServer::play(move |seen| {
-        let line = |name: &str| {
-            let mut lines = seen.head.lines().filter_map(|line| line.split_once(": "));
-            lines.find(|it| it.0.eq_ignore_ascii_case(name)).map_or("", |it| it.1).to_owned()
-        };
         if seen.head.starts_with("POST /token ") {
             let form: std::collections::HashMap<String, String> =
                 url::form_urlencoded::parse(seen.body.as_bytes()).into_owned().collect();
@@ -295,8 +284,7 @@ fn a_token_is_exchanged_for_one_that_a_server_takes_and_never_goes_on() {
                 "issued_token_type": "urn:ietf:params:oauth:token-type:access_token"});
             return Act::Json(given.to_string());
         }
-        let shown = line("authorization");
-        let Some(whose) = shown.strip_prefix("Bearer x.") else {
+        let Some(whose) = seen.header("authorization").strip_prefix("Bearer x.") else {
             return Act::Status(401, String::new());
         };
         let said = json!({"resultType": "complete",

@@ -70,11 +70,7 @@ impl Accounts {
 fn site(state: &Arc<Accounts>) -> FakeServer {
     let state = state.clone();
     FakeServer::play(move |seen| {
-        let line = |name: &str| {
-            let mut lines = seen.head.lines().filter_map(|line| line.split_once(": "));
-            lines.find(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1.to_owned())
-        };
-        let origin = format!("http://{}", line("host").expect("a host"));
+        let origin = seen.origin();
         let form = || url::form_urlencoded::parse(seen.body.as_bytes()).into_owned().collect();
         match seen.head.split(' ').nth(1).expect("a path") {
             "/.well-known/oauth-protected-resource/mcp" => Act::Json(
@@ -102,7 +98,7 @@ fn site(state: &Arc<Accounts>) -> FakeServer {
                 Act::Json("{}".to_owned())
             }
             "/mcp" if !seen.body.is_empty() => {
-                let Some(user) = state.whose(&line("authorization").unwrap_or_default()) else {
+                let Some(user) = state.whose(seen.header("authorization")) else {
                     return Act::Status(401, String::new());
                 };
                 let asked = seen.json();

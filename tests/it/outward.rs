@@ -4,7 +4,9 @@ use std::{fs, process::Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Act, Answer, FakeServer, Gateway, answer, eventually, find, modern_result};
+use crate::support::{
+    Act, FakeServer, Gateway, answer, echo, eventually, find, is_done, modern_result,
+};
 
 const TOOL: &str = r#"{"name":"echo","inputSchema":{"type":"object"}}"#;
 const RESULT: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
@@ -31,15 +33,6 @@ fn register(gateway: &Gateway, server: &FakeServer, auth: &Value) -> Value {
     said.json()["data"].clone()
 }
 
-fn call(gateway: &Gateway) -> Answer {
-    let params = r#""name":"wiki__echo","arguments":{}"#;
-    gateway.call_named("/mcp", "tools/call", Some("wiki__echo"), params)
-}
-
-fn is_done(said: &Answer) -> bool {
-    said.json()["result"]["content"][0]["text"] == "done"
-}
-
 #[test]
 fn a_server_is_shown_what_its_definition_says_and_nobody_sees_it() {
     for (line, auth) in [
@@ -56,7 +49,7 @@ fn a_server_is_shown_what_its_definition_says_and_nobody_sees_it() {
 
         assert_eq!((&made["tools"], &made["auth"]["type"]), (&json!(1), &auth["type"]), "{made}");
         assert_eq!(made["auth"]["secret"], "set");
-        assert!(is_done(&call(&gateway)), "{}", call(&gateway).text());
+        assert!(is_done(&echo(&gateway)), "{}", echo(&gateway).text());
         let mut told = made.to_string();
         for path in ["/gateway/servers", "/gateway/servers/wiki", "/api/admin/status"] {
             told.push_str(gateway.ask("GET", path, None).text());
@@ -100,7 +93,7 @@ fn nothing_of_a_clients_credential_reaches_a_server() {
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"wiki__echo","arguments":{{}},"_meta":{meta}}}}}"#
     );
 
-    assert!(is_done(&call(&gateway)));
+    assert!(is_done(&echo(&gateway)));
     // Only one credential may be brought.
     let both = gateway.ask_with("POST", "/mcp", &headers, Some(&body));
     let alone = gateway.ask_with("POST", "/mcp", &headers[1..], Some(&body));
@@ -128,7 +121,7 @@ fn a_new_secret_is_shown_from_the_next_call_on() {
     let changed = gateway.ask("PUT", "/gateway/servers/wiki/auth", Some(body));
 
     assert_eq!(changed.status, 200, "{}", changed.text());
-    eventually("the tool is listed", || is_done(&call(&gateway)).then_some(()));
+    eventually("the tool is listed", || is_done(&echo(&gateway)).then_some(()));
     let after = server.seen().split_off(before);
     // A look that began before the change may end after it: it asks in both revisions, and then by
     // the older transport.
@@ -180,7 +173,7 @@ fn another_tenant_can_change_nothing_of_it() {
         };
         assert_eq!((ask("wiki"), ask("nobody")), (404, 404));
     }
-    assert!(is_done(&call(&gateway)));
+    assert!(is_done(&echo(&gateway)));
 }
 
 #[test]
@@ -197,7 +190,7 @@ fn the_command_line_takes_secrets_from_where_nobody_reads_them() {
 
     assert_eq!(refused.status.code(), Some(2));
     assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
-    eventually("the tool is listed", || is_done(&call(&gateway)).then_some(()));
+    eventually("the tool is listed", || is_done(&echo(&gateway)).then_some(()));
 }
 
 /// Certificates of an authority of their own: `ca`, `server` for 127.0.0.1, and `client`.
@@ -295,12 +288,12 @@ fn a_server_behind_mutual_tls_is_shown_the_certificate_and_must_be_vouched_for()
 
     let alone = tools(&json!({"ca": papers.text("ca.pem")}));
     assert_eq!(alone, json!({"certificate": null, "authorities": 1}));
-    assert!(!is_done(&call(&gateway)));
+    assert!(!is_done(&echo(&gateway)));
     assert_eq!(server.seen().len(), 0, "nobody came in without a certificate");
     let both = json!({"ca": papers.text("ca.pem"), "certificate": papers.text("client.pem"),
         "key": papers.text("client.key")});
     assert_eq!(tools(&both)["certificate"]["subject"], "CN=client");
-    eventually("the tool is listed", || is_done(&call(&gateway)).then_some(()));
+    eventually("the tool is listed", || is_done(&echo(&gateway)).then_some(()));
 
     let shown = gateway.ask("GET", "/gateway/servers/wiki", None);
     assert!(!shown.text().contains("PRIVATE KEY"), "{}", shown.text());
@@ -308,5 +301,5 @@ fn a_server_behind_mutual_tls_is_shown_the_certificate_and_must_be_vouched_for()
     let refused = gateway.ask("PUT", "/gateway/servers/wiki/tls", Some(&wrong.to_string()));
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("key does not belong"), "{}", refused.text());
-    assert!(is_done(&call(&gateway)), "what was refused changed nothing");
+    assert!(is_done(&echo(&gateway)), "what was refused changed nothing");
 }

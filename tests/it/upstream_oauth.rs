@@ -7,7 +7,9 @@ use std::sync::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Act, Answer, FakeServer, Gateway, answer, eventually, modern_result};
+use crate::support::{
+    Act, Answer, FakeServer, Gateway, answer, echo, eventually, is_done, modern_result,
+};
 
 const TOOL: &str = r#"{"name":"echo","inputSchema":{"type":"object"}}"#;
 const RESULT: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
@@ -30,11 +32,7 @@ struct Issuing {
 fn site(state: &Arc<Issuing>) -> FakeServer {
     let state = state.clone();
     FakeServer::play(move |seen| {
-        let line = |name: &str| {
-            let lines = seen.head.lines().filter_map(|line| line.split_once(": "));
-            lines.filter(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1.to_owned()).next()
-        };
-        let origin = format!("http://{}", line("host").expect("a host"));
+        let origin = seen.origin();
         let path = seen.head.split(' ').nth(1).expect("a path").to_owned();
         match &*path {
             "/.well-known/oauth-protected-resource/mcp" => {
@@ -59,7 +57,7 @@ fn site(state: &Arc<Issuing>) -> FakeServer {
                 )
             }
             "/mcp" if !seen.body.is_empty() => {
-                let shown = line("authorization").unwrap_or_default();
+                let shown = seen.header("authorization");
                 let number = shown.strip_prefix("Bearer t").and_then(|it| it.parse::<usize>().ok());
                 if number.is_none_or(|it| it < state.first_good.load(Ordering::SeqCst)) {
                     return Act::Status(401, String::new());
@@ -82,15 +80,6 @@ fn register(gateway: &Gateway, server: &FakeServer, more: &Value) -> Answer {
     gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()))
 }
 
-fn call(gateway: &Gateway) -> Answer {
-    let params = r#""name":"wiki__echo","arguments":{}"#;
-    gateway.call_named("/mcp", "tools/call", Some("wiki__echo"), params)
-}
-
-fn is_done(said: &Answer) -> bool {
-    said.json()["result"]["content"][0]["text"] == "done"
-}
-
 #[test]
 fn a_token_is_asked_for_in_the_gateways_own_name_and_shared_by_all_calls() {
     let state = Arc::new(Issuing::default());
@@ -101,7 +90,7 @@ fn a_token_is_asked_for_in_the_gateways_own_name_and_shared_by_all_calls() {
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!(made.json()["data"]["tools"], 1, "{}", made.text());
     for _ in 0..5 {
-        assert!(is_done(&call(&gateway)));
+        assert!(is_done(&echo(&gateway)));
     }
     assert_eq!(state.given.load(Ordering::SeqCst), 1);
     let asked = server.seen().into_iter().find(|seen| seen.head.starts_with("POST /token "));
@@ -121,11 +110,11 @@ fn a_token_that_is_refused_is_replaced_within_the_call() {
     let state = Arc::new(Issuing::default());
     let (gateway, server) = (Gateway::start(), site(&state));
     register(&gateway, &server, &json!({}));
-    assert!(is_done(&call(&gateway)));
+    assert!(is_done(&echo(&gateway)));
 
     state.first_good.store(1, Ordering::SeqCst);
     // A token that was given a moment ago is not replaced, or one would be asked for at every call.
-    eventually("another token is asked for", || is_done(&call(&gateway)).then_some(()));
+    eventually("another token is asked for", || is_done(&echo(&gateway)).then_some(()));
 
     assert_eq!(state.given.load(Ordering::SeqCst), 2);
 }

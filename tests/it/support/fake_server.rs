@@ -22,6 +22,17 @@ impl Seen {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
+
+    /// What a header says; nothing where it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|line| line.0.eq_ignore_ascii_case(name)).map_or("", |line| line.1)
+    }
+
+    /// Where the server is, as whoever asks knows it.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.header("host"))
+    }
 }
 
 /// What to do with a request.

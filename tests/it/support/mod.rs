@@ -85,3 +85,14 @@ impl LegacySession<'_> {
         self.send(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#))
     }
 }
+
+/// Calls the tool `echo` of the server `wiki`.
+pub(crate) fn echo(gateway: &Gateway) -> Answer {
+    let params = r#""name":"wiki__echo","arguments":{}"#;
+    gateway.call_named("/mcp", "tools/call", Some("wiki__echo"), params)
+}
+
+/// Whether a tool answered `done`.
+pub(crate) fn is_done(said: &Answer) -> bool {
+    said.json()["result"]["content"][0]["text"] == "done"
+}
