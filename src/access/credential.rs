@@ -42,10 +42,11 @@ impl Credential {
         Self::Token(Box::new(Token { text, at: None }))
     }
 
-    /// The same credential, shown at the endpoint with this URL.
-    pub(crate) fn at(mut self, url: Option<&str>) -> Self {
+    /// The same credential, shown at the endpoint with this URL. It is made for tokens only, which
+    /// are good for one endpoint.
+    pub(crate) fn at(mut self, url: impl FnOnce() -> Option<String>) -> Self {
         if let Self::Token(token) = &mut self {
-            token.at = url.map(Box::from);
+            token.at = url().map(Box::from);
         }
         self
     }

@@ -63,10 +63,15 @@ impl Site {
     /// The URL that all others begin with, which is also the name of the issuer of tokens. It ends
     /// in no slash. None where a request was addressed to nobody, as on a unix socket.
     pub(crate) fn base(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+        self.base_at(uri, headers.get(header::HOST))
+    }
+
+    /// The same for what was addressed to this URI and host.
+    pub(crate) fn base_at(&self, uri: &Uri, host: Option<&HeaderValue>) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(url.to_string());
         }
-        let named = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let named = || host.and_then(|host| host.to_str().ok());
         let host = uri.authority().map(http::uri::Authority::as_str).or_else(named)?;
         let host = host.to_ascii_lowercase();
         // Other addresses are reached through something that speaks TLS, or not at all.

@@ -1,6 +1,6 @@
 //! Typed identifiers, so that a server's id is never taken for a key's.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -73,7 +73,7 @@ identifiers! {
 /// Names one request in every answer, log line and error: ours, or the one the client brought.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RequestId(Box<str>);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The longest id a client may bring, in bytes.
@@ -83,7 +83,7 @@ impl RequestId {
     #[must_use]
     pub fn fresh() -> Self {
         let mut buffer = [0; uuid::fmt::Simple::LENGTH];
-        Self(Box::from(&*Uuid::now_v7().simple().encode_lower(&mut buffer)))
+        Self(Arc::from(&*Uuid::now_v7().simple().encode_lower(&mut buffer)))
     }
 
     /// The id a client brought, where it is short and plain; a new one otherwise.
@@ -112,7 +112,7 @@ impl fmt::Display for RequestId {
 /// Names one session of an older client. Random, 128 bits from the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SessionId(Box<str>);
+pub struct SessionId(Arc<str>);
 
 impl SessionId {
     /// A new id nobody can guess.
@@ -121,13 +121,19 @@ impl SessionId {
         let mut bytes = [0; 16];
         openssl::rand::rand_bytes(&mut bytes).expect("the operating system has randomness");
         let mut buffer = [0; uuid::fmt::Simple::LENGTH];
-        Self(Box::from(&*Uuid::from_bytes(bytes).simple().encode_lower(&mut buffer)))
+        Self(Arc::from(&*Uuid::from_bytes(bytes).simple().encode_lower(&mut buffer)))
     }
 
     /// The id a client shows. Whether it exists is asked elsewhere.
     #[must_use]
     pub fn shown(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// The id as text that is held by many.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 
     /// The id as text.

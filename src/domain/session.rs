@@ -1,5 +1,7 @@
 //! What is kept of a session: enough to look it up, and to go on with it after a restart.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{OrganizationId, PrincipalKind, RequestId, Scope, SessionId, Timestamp};
@@ -22,7 +24,7 @@ pub struct SessionRecord {
     /// The revision its client speaks.
     pub revision: String,
     /// What its client calls itself.
-    pub client: Option<Box<str>>,
+    pub client: Option<Arc<str>>,
     /// What its client can be asked, as JSON.
     pub capabilities: Option<Box<str>>,
     /// Which log messages its client asked for.

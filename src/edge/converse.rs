@@ -71,7 +71,7 @@ async fn answer(
             return Ok(translate::nothing(&id));
         }
         Method::TaskGet | Method::TaskCancel | Method::TaskList | Method::TaskResult => {
-            return tasks::answer(inside, arrival, session, request, out.as_ref()).await;
+            return Box::pin(tasks::answer(inside, arrival, session, request, out.as_ref())).await;
         }
         method if !method.is_legacy() => {
             inside.known(arrival, session).await?;

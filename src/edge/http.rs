@@ -8,8 +8,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, Method as Verb, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, Uri,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
+    },
 };
 use tower::ServiceExt;
 
@@ -87,30 +89,19 @@ impl Front {
             Some(text) => RequestId::brought(text),
             None => RequestId::fresh(),
         };
-        let (resource, is_shown) = (self.resource(&request), shows_something(request.headers()));
-        let resource_ref = resource.as_ref();
-        let answering = AssertUnwindSafe(self.answer(peer, request, &request_id, resource_ref));
+        let addressee = Addressee::of(&request);
+        let answering = AssertUnwindSafe(self.answer(peer, request, &request_id, &addressee));
         let mut response = answering.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(%request_id, "a request ended in a panic");
             let problem = Problem::new(Kind::Internal, "panic");
             reply::http_problem(&problem, &request_id, self.0.clock.now())
         });
-        if let Some(resource) = &resource {
-            self.tell_where(&mut response, resource, is_shown);
-        }
+        self.tell_where(&mut response, &addressee);
         reply::dress(response, &request_id)
     }
 
-    /// The endpoint that a request is for, as clients know it.
-    fn resource<B>(&self, request: &Request<B>) -> Option<Resource> {
-        let path = request.uri().path();
-        Scope::at(path)?;
-        let base = self.0.site.base(request.uri(), request.headers())?;
-        Resource::at(&base, path)
-    }
-
     /// Tells whoever is turned away where to get a token.
-    fn tell_where(&self, response: &mut Response<Body>, resource: &Resource, is_shown: bool) {
+    fn tell_where(&self, response: &mut Response<Body>, addressee: &Addressee) {
         let said = response.headers().get(WWW_AUTHENTICATE);
         // What is forbidden for other reasons is so with every token.
         let is_told = match response.status() {
@@ -118,7 +109,11 @@ impl Front {
             StatusCode::FORBIDDEN => said.is_some(),
             _ => false,
         };
-        if is_told && let Some(told) = self.0.site.challenge(resource, said, is_shown) {
+        if !is_told {
+            return;
+        }
+        let Some(resource) = addressee.resource(&self.0.site) else { return };
+        if let Some(told) = self.0.site.challenge(&resource, said, addressee.is_shown_something) {
             response.headers_mut().insert(WWW_AUTHENTICATE, told);
         }
     }
@@ -128,7 +123,7 @@ impl Front {
         peer: &Peer,
         request: Request<B>,
         request_id: &RequestId,
-        resource: Option<&Resource>,
+        addressee: &Addressee,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -141,7 +136,7 @@ impl Front {
             return refuse(&problem);
         }
         let credential = match credential(peer, request.method(), request.headers()) {
-            Ok(credential) => credential.at(resource.map(|it| it.url.as_str())),
+            Ok(credential) => credential.at(|| Some(addressee.resource(&self.0.site)?.url)),
             Err(error) => return refuse(&error.into()),
         };
         let from = peer.address.map(|address| address.ip());
@@ -154,12 +149,14 @@ impl Front {
             let (headers, request_id) = (request.headers().clone(), request_id.clone());
             let via = way.name();
             let arrival = Arrival { request_id, scope, headers, credential, via, began };
-            return self.channel(way, arrival, request).await;
+            return Box::pin(self.channel(way, arrival, request)).await;
         }
         let Some(scope) = Scope::at(request.uri().path()) else {
             return match Plain::find(request.uri().path()) {
-                Some(plain) => self.plain(plain, peer, request, (credential, request_id)).await,
-                None => self.office(request, peer, credential, request_id).await,
+                Some(plain) => {
+                    Box::pin(self.plain(plain, peer, request, (credential, request_id))).await
+                }
+                None => Box::pin(self.office(request, peer, credential, request_id)).await,
             };
         };
         let (parts, body) = request.into_parts();
@@ -347,9 +344,31 @@ impl Front {
     }
 }
 
-/// Whether somebody shows something by which they could be known.
-fn shows_something(headers: &HeaderMap) -> bool {
-    headers.contains_key(AUTHORIZATION) || headers.contains_key(header::API_KEY)
+/// What a request is addressed to. Few need to know its endpoint, so it is made out only then.
+struct Addressee {
+    uri: Uri,
+    host: Option<HeaderValue>,
+    /// Whether its sender shows something by which they could be known.
+    is_shown_something: bool,
+}
+
+impl Addressee {
+    fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        Self {
+            uri: request.uri().clone(),
+            host: headers.get(HOST).cloned(),
+            is_shown_something: headers.contains_key(AUTHORIZATION)
+                || headers.contains_key(header::API_KEY),
+        }
+    }
+
+    /// The endpoint, as clients know it.
+    fn resource(&self, site: &Site) -> Option<Resource> {
+        let path = self.uri.path();
+        Scope::at(path)?;
+        Resource::at(&site.base_at(&self.uri, self.host.as_ref())?, path)
+    }
 }
 
 fn credential(

@@ -109,7 +109,7 @@ async fn ask(
 /// A call while it runs. It ends with its client, who cancels it by hanging up.
 struct Asking {
     is_over: bool,
-    told: mpsc::Receiver<Notice>,
+    told: mpsc::Receiver<Box<Notice>>,
     running: Pin<Box<dyn Future<Output = Asked> + Send>>,
 }
 

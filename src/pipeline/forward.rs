@@ -170,7 +170,7 @@ impl Pipeline {
                     let asks = Asks { capabilities: extensions.as_deref(), ..Asks::default() };
                     let ask = Ask::plain(&call.request, address, patience.deadline);
                     let ask = Ask { asks, account, as_task, ..ask };
-                    match self.upstream.ask(instance, ask).await {
+                    match Box::pin(self.upstream.ask(instance, ask)).await {
                         Ok(answer) => return Ok(Came::Answer(answer)),
                         Err(error) => error,
                     }
@@ -395,7 +395,7 @@ fn may_converse(call: &Call) -> bool {
 /// Whose conversations with servers a call belongs to: a session's, or a principal's.
 pub(super) fn owner_of(permit: &Permit, call: &Call) -> Arc<str> {
     match &call.session {
-        Some(session) => session.id.as_str().into(),
+        Some(session) => session.id.shared(),
         None => permit.caller().principal().kind.to_string().into(),
     }
 }

@@ -176,16 +176,20 @@ impl Pipeline {
 
     /// Carries a call from its client to an answer, and leaves one line of it. What its server
     /// says before the answer goes to `notices`, where the client can hear it.
-    pub(crate) async fn handle(
-        &self,
-        call: &Call,
-        credential: &Credential,
-        notices: Option<&Notices>,
-    ) -> Result<Reply, Problem> {
-        let mut line = self.journal.open(call);
-        let outcome = self.walk(call, credential, notices, &mut line).await;
-        line.close(told(&outcome));
-        outcome
+    ///
+    /// Boxed here, so that the doors, which are many and deep, carry nothing of its size.
+    pub(crate) fn handle<'a>(
+        &'a self,
+        call: &'a Call,
+        credential: &'a Credential,
+        notices: Option<&'a Notices>,
+    ) -> BoxFuture<'a, Result<Reply, Problem>> {
+        Box::pin(async move {
+            let mut line = self.journal.open(call);
+            let outcome = self.walk(call, credential, notices, &mut line).await;
+            line.close(told(&outcome));
+            outcome
+        })
     }
 
     /// Whether a call with this credential would get past the first stage now.

@@ -17,8 +17,9 @@ use crate::{
     },
 };
 
-/// Where a client hears what comes before the answer to its call.
-pub(crate) type Notices = mpsc::Sender<Notice>;
+/// Where a client hears what comes before the answer to its call. Boxed, because a channel sets room
+/// aside for many, and most calls hear none.
+pub(crate) type Notices = mpsc::Sender<Box<Notice>>;
 
 /// How many notices wait for a client at most.
 pub(crate) const NOTICES: usize = 256;
@@ -224,10 +225,10 @@ pub(super) fn is_unsafe(method: &str, params: &str) -> bool {
 }
 
 /// Tells a client what concerns it, under its own token.
-async fn tell(call: &Call, notices: &Notices, notice: Notice) {
+async fn tell(call: &Call, notices: &Notices, notice: Box<Notice>) {
     let notice = match notice.tells() {
         Tells::Progress { .. } => match &call.request.meta().progress_token {
-            Some(token) => notice.under_token(token),
+            Some(token) => Box::new(notice.under_token(token)),
             None => return,
         },
         Tells::Message { level } => match call.client.level {

@@ -31,8 +31,8 @@ use crate::{
 /// What a caller hears before the answer.
 #[derive(Debug)]
 pub(crate) enum MidCall {
-    /// Word of progress, or something for a log.
-    Word(Notice),
+    /// Word of progress, or something for a log. Boxed, as the next: channels set room aside.
+    Word(Box<Notice>),
     /// Something that must be answered for the call to go on.
     Question(Box<Question>),
     /// That the server made a task of the call, and takes its time.
@@ -290,7 +290,7 @@ impl Callers {
             }
             return;
         };
-        if ear.try_send(MidCall::Word(notice)).is_err() {
+        if ear.try_send(MidCall::Word(Box::new(notice))).is_err() {
             debug!("a caller does not keep up: a notice was dropped");
         }
     }

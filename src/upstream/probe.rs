@@ -69,7 +69,7 @@ impl Probed {
                     return Err(error);
                 }
                 let found = self.found(ask.deadline).await?;
-                self.ask_over(found, ask).await
+                Box::pin(self.ask_over(found, ask)).await
             }
             outcome => outcome,
         }
@@ -137,9 +137,14 @@ impl Probed {
     }
 
     async fn found(&self, deadline: Instant) -> Result<Found, Error> {
-        if let Some(found) = *self.found.lock() {
-            return Ok(found);
+        let known = *self.found.lock();
+        match known {
+            Some(found) => Ok(found),
+            None => Box::pin(self.find_out(deadline)).await,
         }
+    }
+
+    async fn find_out(&self, deadline: Instant) -> Result<Found, Error> {
         let limit = Limit::until(deadline);
         let probing = timeout_at(deadline, self.probing.lock()).await;
         let _probing = probing.map_err(|_| Error::TooSlow { limit, was_delivered: false })?;

@@ -106,7 +106,8 @@ impl Connection {
         let (connection, wanted) = (Arc::clone(self), wanted.clone());
         let watching = stop.clone();
         self.tasks().spawn(async move {
-            let asking = connection.tell_of(&before, &wanted);
+            // Boxed, because it lives on in the task of every instance.
+            let asking = Box::pin(connection.tell_of(&before, &wanted));
             watching.run_until_cancelled(asking).await;
             over.store(true, Relaxed);
         });

@@ -33,7 +33,7 @@ pub struct Call {
 impl Call {
     /// What it asks for.
     #[must_use]
-    pub const fn method(&self) -> &Method {
+    pub fn method(&self) -> &Method {
         self.request.method()
     }
 }
@@ -56,7 +56,7 @@ pub struct Client {
     /// The revision it speaks.
     pub revision: Revision,
     /// What it calls itself.
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// The transport it came by.
     pub via: &'static str,
     /// What it can be asked in the middle of a call, as JSON; none where nothing.

@@ -2,7 +2,7 @@
 //!
 //! Keys: <https://modelcontextprotocol.io/specification/2026-07-28/basic> (`_meta`).
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -43,7 +43,7 @@ pub struct Meta {
     /// Whether the client said what it can do.
     pub has_capabilities: bool,
     /// The client's name.
-    pub client_name: Option<Box<str>>,
+    pub client_name: Option<Arc<str>>,
     /// The capabilities that are carried on, as JSON; none where there are none of these.
     pub capabilities: Option<Box<str>>,
     /// Whether the client knows tasks (the extension of today's revision).
@@ -58,7 +58,7 @@ pub struct Meta {
 
 #[derive(Deserialize)]
 struct Implementation {
-    name: Box<str>,
+    name: Arc<str>,
 }
 
 impl Meta {

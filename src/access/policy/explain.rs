@@ -1,6 +1,6 @@
 //! Explaining: why a call is allowed, denied or left to roles, rule by rule.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::{cell::OnceCell, collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -69,7 +69,7 @@ struct Who {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Program {
-    name: Option<Box<str>>,
+    name: Option<Arc<str>>,
     revision: Option<String>,
 }
 

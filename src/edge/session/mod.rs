@@ -59,7 +59,7 @@ pub(super) struct Opening {
     pub(super) request_id: RequestId,
     pub(super) scope: Scope,
     pub(super) revision: Revision,
-    pub(super) client: Option<Box<str>>,
+    pub(super) client: Option<Arc<str>>,
     /// What the client can be asked, as JSON; none where nothing.
     pub(super) capabilities: Option<Arc<str>>,
     /// The transport it came by.

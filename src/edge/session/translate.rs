@@ -21,7 +21,7 @@ pub(crate) struct Handshake {
     /// The revision it gets.
     pub(crate) revision: Revision,
     /// What it calls itself.
-    pub(crate) client: Option<Box<str>>,
+    pub(crate) client: Option<Arc<str>>,
     /// What it can be asked, as JSON; none where nothing.
     pub(crate) capabilities: Option<Arc<str>>,
 }
@@ -31,7 +31,7 @@ impl Handshake {
     pub(crate) fn read(request: &Request) -> Result<Self, Problem> {
         #[derive(Deserialize)]
         struct Implementation {
-            name: Box<str>,
+            name: Arc<str>,
         }
         let version: String = request.param("protocolVersion").ok_or_else(|| {
             Problem::new(Kind::Invalid, "invalid params: \"protocolVersion\" is missing")

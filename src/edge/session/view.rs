@@ -33,7 +33,7 @@ pub(crate) struct SessionView {
     /// What its client speaks.
     pub(crate) revision: Revision,
     /// What its client calls itself.
-    pub(crate) client: Option<Box<str>>,
+    pub(crate) client: Option<Arc<str>>,
     /// How far it is.
     pub(crate) status: Status,
     /// When it was opened.

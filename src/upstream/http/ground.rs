@@ -28,18 +28,29 @@ pub(in crate::upstream) struct Ground {
 }
 
 impl Ground {
-    /// Sends a request, and nothing else where it is redirected. A token that is refused is
-    /// replaced once: what was refused so was not done.
+    /// Sends a request, and nothing else where it is redirected.
     pub(in crate::upstream) async fn send(
         &self,
         verb: Verb,
         uri: &Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
+        match &self.bearer {
+            None => self.send_as_is(verb, uri, headers, body).await,
+            Some(bearer) => Box::pin(self.send_with(bearer, (verb, uri), headers, body)).await,
+        }
+    }
+
+    /// Shows a token with a request. One that is refused is replaced once: what was refused so
+    /// was not done.
+    async fn send_with(
+        &self,
+        bearer: &Bearer,
+        (verb, uri): (Verb, &Uri),
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>, Error> {
-        let Some(bearer) = &self.bearer else {
-            return self.send_as_is(verb, uri, headers, body).await;
-        };
         let no_token = |source| Error::NoToken { source };
         let shown = bearer.header().await.map_err(no_token)?;
         headers.insert(AUTHORIZATION, shown.clone());

@@ -155,7 +155,7 @@ impl Http {
         debug!("a server wants its conversation opened anew");
         self.forget(&agreed);
         let agreed = self.agreed(ask.deadline).await?;
-        self.put_to(&agreed, ask).await?.into_answer()
+        Box::pin(self.put_to(&agreed, ask)).await?.into_answer()
     }
 
     async fn put_to(self: &Arc<Self>, agreed: &Arc<Agreed>, ask: Ask<'_>) -> Result<Reply, Error> {
@@ -182,9 +182,13 @@ impl Http {
     }
 
     async fn agreed(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Agreed>, Error> {
-        if let Some(agreed) = self.agreed.load_full() {
-            return Ok(agreed);
+        match self.agreed.load_full() {
+            Some(agreed) => Ok(agreed),
+            None => Box::pin(self.open(deadline)).await,
         }
+    }
+
+    async fn open(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Agreed>, Error> {
         let limit = Limit::until(deadline);
         let opening = timeout_at(deadline, self.opening.lock()).await;
         let _opening = opening.map_err(|_| Error::TooSlow { limit, was_delivered: false })?;
@@ -246,7 +250,7 @@ impl Http {
             Form::Json => checked(Answer::parse(&whole(body, limit).await?)?, letter.id)?,
             Form::Events => {
                 let messages = Messages::new(body, limit);
-                self.listen(messages, letter.id, letter.constant).await?
+                Box::pin(self.listen(messages, letter.id, letter.constant)).await?
             }
         };
         Ok(Reply { answer: Some(answer), refusal: None, session })

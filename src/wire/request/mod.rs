@@ -4,6 +4,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -74,9 +76,13 @@ pub enum Message {
     Answer(Answer),
 }
 
-/// A request or notification: its bytes, and where its parts lie in them.
+/// A request or notification: its bytes, and where its parts lie in them. Shared, because it never
+/// changes and goes through many hands.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Request(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     bytes: Bytes,
     id: Option<Span>,
     method: Method,
@@ -188,7 +194,7 @@ impl Request {
         let cursor =
             params.cursor.map(text).transpose().map_err(|()| wrong("cursor is no text"))?;
         let meta = params.meta.map(Meta::parse).transpose().map_err(wrong)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             id,
             method,
             subject,
@@ -204,7 +210,7 @@ impl Request {
             is_for_task: params.is_for_task,
             end,
             bytes: bytes.clone(),
-        })
+        })))
     }
 
     /// Makes a request of our own. `params` is JSON text of an object.
@@ -220,43 +226,43 @@ impl Request {
     /// The id to answer under. A notification has none.
     #[must_use]
     pub fn id(&self) -> RawId {
-        self.id.map_or_else(RawId::null, |id| RawId::at(&self.bytes, id))
+        self.0.id.map_or_else(RawId::null, |id| RawId::at(&self.0.bytes, id))
     }
 
     /// What it asks for.
     #[must_use]
-    pub const fn method(&self) -> &Method {
-        &self.method
+    pub fn method(&self) -> &Method {
+        &self.0.method
     }
 
     /// The item it names, as the client wrote it.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_ref().map(|(text, _)| &**text)
+        self.0.subject.as_ref().map(|(text, _)| &**text)
     }
 
     /// Where a list goes on.
     #[must_use]
     pub fn cursor(&self) -> Option<&str> {
-        self.cursor.as_deref()
+        self.0.cursor.as_deref()
     }
 
     /// Which call of before it goes on with, as the client brought it back.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
-        self.state.as_deref()
+        self.0.state.as_deref()
     }
 
     /// The answers it brings to what a server asked, as JSON.
     #[must_use]
     pub fn responses(&self) -> Option<&str> {
-        self.responses.map(|at| at.text(&self.bytes))
+        self.0.responses.map(|at| at.text(&self.0.bytes))
     }
 
     /// Whether its client wants the call to be a task (2025-11-25).
     #[must_use]
-    pub const fn is_for_task(&self) -> bool {
-        self.is_for_task
+    pub fn is_for_task(&self) -> bool {
+        self.0.is_for_task
     }
 
     /// The same request with these members added to its params, each a name and JSON. They must
@@ -267,7 +273,7 @@ impl Request {
             members.iter().map(|(name, json)| format!("{}:{json}", quote(name))).collect();
         let added = added.join(",");
         let (at, text) = self.addition(&added);
-        let bytes = splice(&self.bytes, &[(at, text.as_bytes())]);
+        let bytes = splice(&self.0.bytes, &[(at, text.as_bytes())]);
         match Message::parse(&bytes) {
             Ok(Message::Request(request)) => request,
             other => unreachable!("members were added to a request: {other:?}"),
@@ -282,7 +288,7 @@ impl Request {
         let kept = members.0.iter().filter(|(known, _)| known != name);
         let kept: Vec<String> =
             kept.map(|(name, value)| format!("{}:{}", quote(name), value.get())).collect();
-        let (id, method) = (self.id(), &self.method);
+        let (id, method) = (self.id(), &self.0.method);
         let text = format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{}}}}}"#,
             kept.join(",")
@@ -295,7 +301,7 @@ impl Request {
 
     /// Where members of params are added, and the text that does it.
     fn addition(&self, members: &str) -> (Span, String) {
-        match self.end {
+        match self.0.end {
             End::Member(last) => (last.after(), format!(",{members}")),
             End::Empty(braces) => (braces, format!("{{{members}}}")),
             End::NoParams(last) => (last.after(), format!(r#","params":{{{members}}}"#)),
@@ -304,14 +310,14 @@ impl Request {
 
     /// What its `_meta` says to the gateway.
     #[must_use]
-    pub const fn meta(&self) -> &Meta {
-        &self.meta
+    pub fn meta(&self) -> &Meta {
+        &self.0.meta
     }
 
     /// Its bytes as they came.
     #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
     }
 
     /// Its params, as JSON of an object.
@@ -322,7 +328,7 @@ impl Request {
             #[serde(borrow)]
             params: Option<&'a RawValue>,
         }
-        let whole: Option<Whole<'_>> = serde_json::from_slice(&self.bytes).ok();
+        let whole: Option<Whole<'_>> = serde_json::from_slice(&self.0.bytes).ok();
         whole.and_then(|whole| whole.params).map_or("{}", RawValue::get).to_owned()
     }
 
@@ -332,7 +338,7 @@ impl Request {
     pub fn essence(&self) -> Vec<u8> {
         let params = self.params();
         let members: Members<'_> = serde_json::from_str(&params).unwrap_or(Members(Vec::new()));
-        let mut essence = self.method.as_str().as_bytes().to_vec();
+        let mut essence = self.0.method.as_str().as_bytes().to_vec();
         for (name, value) in members.0 {
             if ![STATE, RESPONSES, "_meta"].contains(&&*name) {
                 essence.extend_from_slice(quote(&name).as_bytes());
@@ -349,7 +355,7 @@ impl Request {
             #[serde(borrow)]
             params: Option<&'a RawValue>,
         }
-        let whole: Whole<'_> = serde_json::from_slice(&self.bytes).ok()?;
+        let whole: Whole<'_> = serde_json::from_slice(&self.0.bytes).ok()?;
         let members: Members<'a> = serde_json::from_str(whole.params?.get()).ok()?;
         serde_json::from_str(members.get(name)?.get()).ok()
     }
@@ -362,19 +368,19 @@ impl Request {
         let subject = onward.subject.map(quote);
         let meta = self.meta_onward(&onward);
         let mut edits: Vec<(Span, &[u8])> = Vec::with_capacity(3);
-        edits.extend(self.id.map(|at| (at, id.as_bytes())));
-        if let (Some((_, at)), Some(subject)) = (&self.subject, &subject) {
+        edits.extend(self.0.id.map(|at| (at, id.as_bytes())));
+        if let (Some((_, at)), Some(subject)) = (&self.0.subject, &subject) {
             edits.push((*at, subject.as_bytes()));
         }
         edits.extend(meta.as_ref().map(|(at, text)| (*at, text.as_bytes())));
         edits.sort_unstable_by_key(|(at, _)| at.start);
-        splice(&self.bytes, &edits)
+        splice(&self.0.bytes, &edits)
     }
 
     fn meta_onward(&self, onward: &Onward<'_>) -> Option<(Span, String)> {
-        let written = self.meta_at.map(|at| at.text(&self.bytes));
-        let new = self.meta.onward(onward, written)?;
-        Some(match self.meta_at {
+        let written = self.0.meta_at.map(|at| at.text(&self.0.bytes));
+        let new = self.0.meta.onward(onward, written)?;
+        Some(match self.0.meta_at {
             Some(at) => (at, new),
             None => self.addition(&format!(r#""_meta":{new}"#)),
         })
