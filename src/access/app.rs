@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     access::{
         Access, Caller, Error,
+        credential::PresentedKey,
         jwt::{self, Claims},
         tokens::{Shown, Whose},
     },
@@ -209,7 +210,8 @@ impl Access {
     fn app_of(&self, asked: &Asked, now: Timestamp) -> Result<(App, Option<Timestamp>), Refusal> {
         let text = asked.credential.as_ref().ok_or(Refusal::Client)?;
         let (app, ends_at) = if KeyText::is_claimed_by(text.expose()) {
-            let principal = self.0.ring.find(text.expose(), now).map_err(|_| Refusal::Client)?;
+            let shown = PresentedKey::new(text.clone());
+            let principal = self.0.ring.find(&shown, now).map_err(|_| Refusal::Client)?;
             let key = KeyText::parse(text.expose()).map_err(|_| Refusal::Client)?.id;
             let within = Permissions::all();
             let organization = principal.organization;

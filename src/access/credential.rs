@@ -1,5 +1,7 @@
 //! What a caller shows at the door.
 
+use std::{fmt, sync::OnceLock};
+
 use http::{HeaderMap, Method, header::AUTHORIZATION};
 
 use crate::{
@@ -13,9 +15,9 @@ use crate::{
 pub(crate) enum Credential {
     /// Nothing.
     None,
-    /// The text of an API key.
-    Key(Secret),
-    /// An access token. Boxed, as the next, because connections keep their credential.
+    /// An API key. Boxed, as the next, because connections keep their credential.
+    Key(Box<PresentedKey>),
+    /// An access token.
     Token(Box<Token>),
     /// The cookie of a page.
     Page(Box<Page>),
@@ -28,6 +30,45 @@ pub(crate) enum Credential {
     },
 }
 
+/// The text of an API key.
+#[derive(Debug, Clone)]
+pub(crate) struct PresentedKey {
+    text: Secret,
+    /// Its digest, from when it was first asked for: a request is asked twice who it is from.
+    digest: OnceLock<Digest>,
+}
+
+/// What is kept of a key in place of its text. It never prints itself.
+#[derive(Clone)]
+struct Digest([u8; 32]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl PresentedKey {
+    pub(super) fn new(text: Secret) -> Self {
+        Self { text, digest: OnceLock::new() }
+    }
+
+    /// The text.
+    pub(super) fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    /// The text, to be a password.
+    pub(crate) fn into_text(self) -> Secret {
+        self.text
+    }
+
+    /// Its digest, made where it is not known yet.
+    pub(super) fn digest(&self, make: impl FnOnce() -> [u8; 32]) -> &[u8; 32] {
+        &self.digest.get_or_init(|| Digest(make())).0
+    }
+}
+
 /// An access token, and where it is shown.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
@@ -37,6 +78,11 @@ pub(crate) struct Token {
 }
 
 impl Credential {
+    /// An API key.
+    pub(super) fn key(text: Secret) -> Self {
+        Self::Key(Box::new(PresentedKey::new(text)))
+    }
+
     /// An access token that is shown to the house itself.
     pub(super) fn token(text: Secret) -> Self {
         Self::Token(Box::new(Token { text, at: None }))
@@ -64,7 +110,7 @@ impl Credential {
             // Two that are not the same are nobody's.
             (Some(_), Some(_)) => Err(Error::UnknownKey),
             (Some(shown), None) => Ok(shown),
-            (None, Some(text)) => Ok(Self::Key(Secret::new(text))),
+            (None, Some(text)) => Ok(Self::key(Secret::new(text))),
             (None, None) => Ok(Self::None),
         }
     }
@@ -101,7 +147,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<Credential>, Error> {
 /// What a bearer shows, if it looks like anything of ours.
 pub(crate) fn bearer(text: &str) -> Option<Credential> {
     if KeyText::is_claimed_by(text) {
-        return Some(Credential::Key(Secret::new(text)));
+        return Some(Credential::key(Secret::new(text)));
     }
     jwt::is_claimed_by(text).then(|| Credential::token(Secret::new(text)))
 }

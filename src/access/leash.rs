@@ -111,9 +111,9 @@ impl Access {
     fn ground(&self, credential: &Credential, reach: Reach) -> Option<Ground> {
         match credential {
             Credential::None | Credential::Local { .. } => None,
-            Credential::Key(text) => {
-                let id = KeyText::parse(text.expose()).ok().map(|text| text.id);
-                let is_it = self.0.ring.find(text.expose(), self.0.clock.now()).is_ok();
+            Credential::Key(key) => {
+                let id = KeyText::parse(key.expose()).ok().map(|text| text.id);
+                let is_it = self.0.ring.find(key, self.0.clock.now()).is_ok();
                 Some(id.filter(|_| is_it).map_or(Ground::Nothing, |id| Ground::Key(id, None)))
             }
             Credential::Token(token) => Some(match self.read_token(token.text.expose()) {

@@ -130,7 +130,7 @@ mod tests {
         let House { access, operator, _folder } = house().await;
         let new: NewKey = serde_json::from_str(r#"{"name":"laptop"}"#).expect("a form");
         let (key, text) = access.create_key(&operator, new).await.expect("made");
-        let shown = Credential::Key(text);
+        let shown = Credential::key(text);
         let opens = || access.authenticate(&shown).is_ok();
         assert!(opens());
 

@@ -131,8 +131,8 @@ impl Access {
     /// Who shows this credential.
     pub(crate) fn authenticate(&self, credential: &Credential) -> Result<Caller, Error> {
         let (kind, role, permissions) = match credential {
-            Credential::Key(text) => {
-                return Ok(Caller(self.0.ring.find(text.expose(), self.0.clock.now())?, None));
+            Credential::Key(key) => {
+                return Ok(Caller(self.0.ring.find(key, self.0.clock.now())?, None));
             }
             Credential::Token(token) => return self.token_caller(token),
             Credential::Page(page) => return self.page_caller(page),

@@ -133,7 +133,7 @@ async fn what_changes_of_a_person_counts_at_the_next_call() {
 #[tokio::test]
 async fn a_key_of_somebody_who_may_not_come_in_opens_nothing() {
     let house = house().await;
-    let key = Credential::Key(house.key.clone());
+    let key = Credential::key(house.key.clone());
     assert!(house.role(&key).is_ok());
 
     house.put(User { is_active: false, ..house.user() }).await;
@@ -475,7 +475,7 @@ async fn what_stands_open_ends_with_its_credential() {
 
     assert!(is_over(&stream) && is_over(&session) && !is_over(&others));
     assert!(is_over(&house.access.leash(&one, Reach::Credential)), "it is too late to hold on");
-    let key = house.access.leash(&Credential::Key(Secret::new("thk_x")), Reach::Owner);
+    let key = house.access.leash(&Credential::key(Secret::new("thk_x")), Reach::Owner);
     assert!(is_over(&key));
 }
 

@@ -136,7 +136,7 @@ fn asked(headers: &HeaderMap, form: Form) -> Result<Asked, Refused> {
     let shown = Credential::of(headers).map_err(|_| Refused::App(AppRefusal::Client))?;
     let (by_header, named) = match shown {
         Credential::None => (None, None),
-        Credential::Key(text) => (Some(text), None),
+        Credential::Key(key) => (Some(key.into_text()), None),
         Credential::Basic(basic) => {
             let (name, password) = basic.into_parts();
             (Some(password), Some(name))
