@@ -265,7 +265,7 @@ impl Building {
         let upstream = speaking(settings, &clock)?;
         let registry =
             Registry::new(settings.registry.clone(), &store, &upstream, &metrics, clock.clone())?;
-        let traffic = Traffic::new(settings.traffic.clone());
+        let traffic = Traffic::new(settings.traffic.clone(), &registry, clock.clone());
         let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
         let links = links(settings, (&store, &upstream), &clock, address)?;
         let known = (&registry, &trust, &links);
@@ -369,6 +369,8 @@ impl Running {
         let noting = (access.clone(), stop.clone());
         tasks.spawn(async move { access.follow(stop).await });
         tasks.spawn(async move { noting.0.note_uses(noting.1).await });
+        let (watch, stop) = (registry.clone(), stop_tasks.clone());
+        tasks.spawn(async move { watch.watch_over(stop).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
         let (links, stop) = (rooms.office.links.clone(), stop_tasks.clone());

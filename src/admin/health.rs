@@ -41,11 +41,13 @@ pub(super) async fn gateway(
     State(clock): State<Arc<dyn Clock>>,
 ) -> Response {
     let directory = registry.directory();
-    let count = |wanted: &str| {
-        let servers = directory.all();
-        servers.filter(|server| registry.health(&server.id).as_str() == wanted).count()
-    };
     let total = directory.all().count();
+    let instances: Vec<&'static str> = directory
+        .all()
+        .flat_map(|server| &server.instances)
+        .filter_map(|instance| Some(registry.gauge(&instance.id)?.health().as_str()))
+        .collect();
+    let count = |wanted: &str| instances.iter().filter(|health| **health == wanted).count();
     let database = match store.state() {
         Condition::Writable => "writable",
         Condition::ReadOnly { .. } => "read_only",
@@ -56,7 +58,7 @@ pub(super) async fn gateway(
         "database": database,
         "templates": total,
         "instances": {
-            "total": total,
+            "total": instances.len(),
             "healthy": count(Health::Healthy.as_str()),
             "unhealthy": count("unhealthy"),
         },

@@ -6,6 +6,7 @@ mod bridge;
 mod changes;
 mod desk;
 mod health;
+mod instances;
 mod keys;
 mod namespaces;
 mod oauth;
@@ -152,18 +153,42 @@ fn routes() -> Vec<Route> {
         get("/api/admin/lock", May(P::ServersWrite), changes::lock),
         put("/gateway/servers/{name}/auth", May(P::ServersWrite), outward::change_auth),
         put("/gateway/servers/{name}/tls", May(P::ServersWrite), outward::change_tls),
-        get("/mcp/{server}/health", May(P::ServersRead), servers::health),
+        get("/mcp/{server}/health", May(P::ServersRead), instances::health),
         get("/api/admin/sessions", May(P::SessionsRead), sessions::list),
         // One's own session needs no permission.
         get("/api/admin/sessions/{id}", Known, sessions::show),
         delete("/api/admin/sessions/{id}", Known, sessions::end),
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
     ];
+    routes.extend(places());
     routes.extend(signing_in());
     routes.extend(clients_of_people());
     routes.extend(people());
     routes.extend(policies());
     routes.extend(transports());
+    routes
+}
+
+/// The instances of servers; predecessors call a server a template.
+fn places() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let mut routes = vec![post(
+        "/gateway/servers/{name}/instances/{instance}/check",
+        May(P::ServersWrite),
+        instances::check,
+    )];
+    for [all, one] in [
+        ["/gateway/servers/{name}/instances", "/gateway/servers/{name}/instances/{instance}"],
+        ["/gateway/templates/{name}/instances", "/gateway/templates/{name}/instances/{instance}"],
+    ] {
+        routes.extend([
+            get(all, May(P::ServersRead), instances::list),
+            post(all, May(P::ServersWrite), instances::add),
+            patch(one, May(P::ServersWrite), instances::change),
+            delete(one, May(P::ServersWrite), instances::remove),
+        ]);
+    }
     routes
 }
 

@@ -1,9 +1,8 @@
 //! Servers.
 
 use axum::{
-    Json,
     extract::{Path, Query, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,10 +12,10 @@ use crate::{
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, created, done, many, one},
-        outward,
+        instances, outward,
     },
     catalog::Catalog,
-    domain::{Endpoint, Health, Instance, Permission, Server},
+    domain::{Endpoint, Health, Permission, Server},
     registry::{self, Form, Registry, ServerChange},
 };
 
@@ -98,58 +97,6 @@ pub(super) async fn retire(
     Ok(done("the server is deregistered"))
 }
 
-/// How the instances of one server are, as predecessors tell it.
-pub(super) async fn health(
-    Visitor(caller): Visitor,
-    State(office): State<Office>,
-    Path(name): Path<String>,
-) -> Result<Response, Failure> {
-    let directory = office.registry.directory();
-    let found = directory.find(&caller.principal().sight(), &name);
-    let server = found.ok_or(registry::Error::NoSuchServer(name))?;
-    let (health, view) = (office.registry.health(&server.id), View::of(&caller));
-    let is_healthy = matches!(health, Health::Healthy);
-    let failures = u32::from(matches!(health, Health::Unhealthy { .. }));
-    let instances: Vec<Value> = server
-        .instances
-        .iter()
-        .map(|instance| {
-            let mut shown = shown_instance(&office, instance, view);
-            shown["status"] = health.as_str().into();
-            shown["healthy"] = is_healthy.into();
-            shown["consecutive_failures"] = failures.into();
-            if let (View::Inside, Health::Unhealthy { reason, since }) = (view, &health) {
-                shown["last_error"] = reason.as_str().into();
-                shown["since"] = since.to_string().into();
-            }
-            if let Some(place) = shown.get("location").cloned() {
-                shown["endpoint"] = place;
-            }
-            shown
-        })
-        .collect();
-    let by_id: serde_json::Map<String, Value> = server
-        .instances
-        .iter()
-        .map(|instance| instance.id.to_string())
-        .zip(instances.iter().cloned())
-        .collect();
-    let total = instances.len();
-    let healthy = if is_healthy { total } else { 0 };
-    let percentage = if is_healthy { 100.0 } else { 0.0 };
-    Ok(Json(json!({
-        "status": health.as_str(),
-        "template": server.name,
-        "template_name": server.name,
-        "total_instances": total,
-        "healthy_instances": healthy,
-        "health_percentage": percentage,
-        "instances": instances,
-        "instances_by_id": by_id,
-    }))
-    .into_response())
-}
-
 /// How much of a server somebody sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
@@ -170,9 +117,9 @@ impl View {
 /// A server as people see it: how it is, where it is, and no secret.
 pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
     let directory = office.registry.directory();
-    let health = office.registry.health(&server.id);
+    let health = office.registry.health(server);
     let instances: Vec<Value> =
-        server.instances.iter().map(|instance| shown_instance(office, instance, view)).collect();
+        server.instances.iter().map(|it| instances::shown(office, it, view)).collect();
     let mut shown = json!({
         "id": server.id.to_string(),
         "name": server.name,
@@ -182,6 +129,10 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "state": server.state,
         "health": health.as_str(),
         "timeout_seconds": server.timeout_seconds,
+        "balance": {
+            "strategy": server.balance.strategy.unwrap_or_else(|| office.traffic.strategy()),
+            "prefer": server.balance.prefer,
+        },
         "instances": instances,
         "created_at": server.created_at.to_string(),
         "updated_at": server.updated_at.to_string(),
@@ -200,17 +151,6 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         show_trust(&mut shown, office, server);
     }
     show_offered(&mut shown, &office.catalog, server);
-    shown
-}
-
-fn shown_instance(office: &Office, instance: &Instance, view: View) -> Value {
-    let mut shown = json!({
-        "id": instance.id.to_string(),
-        "transport": office.upstream.transport(instance),
-    });
-    if view == View::Inside {
-        shown["location"] = instance.endpoint.location().into();
-    }
     shown
 }
 

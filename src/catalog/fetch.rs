@@ -33,15 +33,16 @@ pub(super) fn is_listing(owner: &str) -> bool {
 }
 
 impl Catalog {
-    /// Everything a server offers to such clients, within the deadline.
+    /// Everything a server offers to such clients, as one of its instances tells it within the
+    /// deadline.
     pub(super) async fn fetch(
         &self,
-        server: Arc<Server>,
+        (server, instance): (Arc<Server>, &Instance),
         askable: Askable,
         deadline: Instant,
     ) -> Result<Offer, upstream::Error> {
         if askable == Askable::NOTHING {
-            return self.fetch_as(None, server, (askable, deadline)).await;
+            return self.fetch_as(None, (server, instance), (askable, deadline)).await;
         }
         let owner: Arc<str> = format!("{LISTING}{}/{}", server.id, askable.to_json()).into();
         let party = Party {
@@ -52,7 +53,7 @@ impl Catalog {
             era: Era::Legacy,
             is_many: false,
         };
-        let offer = self.fetch_as(Some(&party), server, (askable, deadline)).await;
+        let offer = self.fetch_as(Some(&party), (server, instance), (askable, deadline)).await;
         self.0.upstream.leave(&owner);
         offer
     }
@@ -60,10 +61,9 @@ impl Catalog {
     async fn fetch_as(
         &self,
         party: Option<&Party>,
-        server: Arc<Server>,
+        (server, instance): (Arc<Server>, &Instance),
         (askable, deadline): (Askable, Instant),
     ) -> Result<Offer, upstream::Error> {
-        let instance = &server.instances[0];
         let account = self.0.links.any_account(&server);
         let account = account.as_ref();
         let peer = self.0.upstream.describe(instance, account, deadline).await?;

@@ -299,7 +299,8 @@ impl Catalog {
             match &known.state {
                 State::Empty => due.wait_first(place, self.first_wait(known, now)),
                 State::Failed { .. } => {}
-                State::Full { .. } if self.0.upstream.is_asleep(&server.instances[0]) => {}
+                State::Full { .. }
+                    if self.0.upstream.is_asleep(self.0.registry.spokesman(server)) => {}
                 State::Full { at, .. } if now < *at + fresh => due.holds(*at + fresh),
                 State::Full { at, .. } if now < *at + stale => due.want(place),
                 State::Full { .. } => due.wait_for(place, wait),

@@ -49,6 +49,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),
         on_change: None,
+        balance: crate::domain::Balance::default(),
     };
     let items = [TOOLS.iter().map(entry).collect(), Vec::new(), Vec::new(), Vec::new()];
     Arc::new(Offer {
@@ -93,7 +94,7 @@ impl Catalog {
             .servers(sight)
             .filter(|server| veil.shows_server(server))
             .map(|server| {
-                let health = self.0.registry.health(&server.id);
+                let health = self.0.registry.health(server);
                 let tools = self.tools_shown(server, veil);
                 let mut shown = json!({
                     "name": server.name,
@@ -133,7 +134,7 @@ impl Catalog {
                 "kind": item.kind.as_str(),
                 "server": server.name,
                 "server_name": item.name,
-                "health": self.0.registry.health(&server.id).as_str(),
+                "health": self.0.registry.health(&server).as_str(),
             })),
             None => result::tool_error(&format!("this gateway lists nothing named {name:?}")),
         }

@@ -12,8 +12,9 @@ use crate::{
         fetch::is_listing,
         shelf::{Offer, Place, Shelf, State},
     },
-    domain::{ItemKind, Server, ServerId},
+    domain::{Instance, ItemKind, Server, ServerId},
     problem::chain,
+    registry::Outcome,
     upstream,
     wire::Askable,
 };
@@ -109,7 +110,8 @@ impl Catalog {
         drop(shelves);
         self.forget_retired();
         self.bump();
-        let awake = |server: &Arc<Server>| !self.0.upstream.is_asleep(&server.instances[0]);
+        let awake =
+            |server: &Arc<Server>| !self.0.upstream.is_asleep(self.0.registry.spokesman(server));
         self.want(new.iter().filter(|server| awake(server)).map(|it| Place::shared(it.id)));
     }
 
@@ -151,8 +153,41 @@ impl Catalog {
 
     async fn ask(self, server: Arc<Server>, askable: Askable, limit_ms: u64) -> Fetched {
         let deadline = Instant::now() + Duration::from_millis(limit_ms);
-        let outcome = self.fetch(server.clone(), askable, deadline).await;
-        (server, askable, outcome)
+        let mut tried = Vec::new();
+        loop {
+            let instance = self.0.registry.spokesman_but(&server, &tried);
+            let left = u32::try_from(server.instances.len() - tried.len()).unwrap_or(1).max(1);
+            let by = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
+            let began = self.0.clock.tick();
+            let outcome = self.fetch((server.clone(), instance), askable, by).await;
+            tried.push(instance.id);
+            if askable == Askable::NOTHING {
+                let took = self.0.clock.tick().saturating_duration_since(began);
+                self.note((&server, instance), &outcome, took);
+            }
+            let is_last = tried.len() >= server.instances.len() || Instant::now() >= deadline;
+            if outcome.is_ok() || is_last {
+                return (server, askable, outcome);
+            }
+        }
+    }
+
+    /// Takes note of how an instance was when it was asked what it offers.
+    fn note(
+        &self,
+        whose: (&Arc<Server>, &Instance),
+        outcome: &Result<Offer, upstream::Error>,
+        took: Duration,
+    ) {
+        let place = Place::shared(whose.0.id);
+        match outcome {
+            Ok(_) => self.0.registry.found(whose.0, whose.1, Outcome::Answered(took)),
+            // What it offers is still known, and each sees by themselves whether they may use it.
+            Err(upstream::Error::NoToken { .. }) if self.offer_of(place).is_some() => {}
+            Err(error) => {
+                self.0.registry.found(whose.0, whose.1, Outcome::Failed(&error.to_string()));
+            }
+        }
     }
 
     /// Puts what came of asking on the server's shelf.
@@ -179,11 +214,8 @@ impl Catalog {
                 let is_another = asked.offer().is_some_and(|before| !before.is_like(&offer));
                 asked.state = State::Full { offer: Arc::new(offer), at: now };
                 drop(shelves);
-                if place.is_shared() {
-                    self.0.registry.answered(server);
-                    if is_another {
-                        self.suspect_apart(&server.id);
-                    }
+                if place.is_shared() && is_another {
+                    self.suspect_apart(&server.id);
                 }
             }
             // What it offers is still known, and each sees by themselves whether they may use it.
@@ -195,12 +227,9 @@ impl Catalog {
                 };
                 let retry_at = now + self.retry_after(failures);
                 let reason = error.to_string();
-                asked.state = State::Failed { reason: reason.clone(), failures, retry_at };
+                asked.state = State::Failed { reason, failures, retry_at };
                 drop(shelves);
                 tracing::debug!(server = %server.name, error = chain(&error), failures, "could not list");
-                if place.is_shared() {
-                    self.0.registry.failed(server, &reason);
-                }
             }
         }
         if is_suspect {

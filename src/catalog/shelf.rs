@@ -338,6 +338,7 @@ pub(super) mod tests_support {
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),
             on_change: None,
+            balance: crate::domain::Balance::default(),
         })
     }
 

@@ -1,8 +1,10 @@
 //! The nouns: pure values and their rules. No clock, no disk, no network.
 
+mod balance;
 mod call;
 mod consent;
 mod email;
+mod endpoint;
 mod grant;
 mod id;
 mod item;
@@ -25,9 +27,11 @@ mod sight;
 mod text;
 mod time;
 
+pub use balance::{Balance, InvalidPreference, Preference, Strategy};
 pub use call::{Scope, Target};
 pub use consent::{Consent, TokenScope, TokenScopes};
 pub use email::{Email, InvalidEmail};
+pub use endpoint::{Endpoint, HttpUrl, InvalidUrl, Transport, is_never_asked, is_public};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
     InstanceId, InvalidId, LinkId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId,
@@ -47,10 +51,7 @@ pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map, exposed_option};
-pub use server::{
-    Endpoint, Health, HttpUrl, Instance, InvalidUrl, Server, State, Transport, is_never_asked,
-    is_public,
-};
+pub use server::{Health, Instance, Server, State};
 pub use session::SessionRecord;
 pub use sight::{Limits, Sight};
 pub use text::{is_hidden, without_unseen};

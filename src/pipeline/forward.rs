@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     access::Permit,
     catalog::Argument,
-    domain::{Instance, Item, Server, TaskSupport},
+    domain::{Item, Server, TaskSupport},
     links::{self, is_linked},
     observe::Line,
     pipeline::{
@@ -18,8 +18,8 @@ use crate::{
         relay::{Conversing, HEARD, Patience, Turn, is_unsafe, refusal},
     },
     problem::{Classify, Kind, Problem, chain},
-    traffic::{Candidates, Ticket},
-    upstream::{self, Ask, Party, oauth::Account},
+    traffic::{self, Attempts, Candidates, Pick, Ticket},
+    upstream::{self, Ask, Party, Upstream, oauth::Account},
     wire::{
         Address, Answer, AsTask, Asks, Call, Era, InputRequired, Level, Method, Outcome,
         ResultType, header, input::responses,
@@ -125,7 +125,6 @@ impl Pipeline {
         match outcome {
             Ok(Came::Task(conversing, ticket)) => Ok(Forwarded::Task(conversing, ticket)),
             Ok(Came::Answer(answer)) => {
-                self.registry.answered(server);
                 if is_about_headers(&answer) {
                     // Its definition of the item is not the one we have.
                     self.catalog.suspect(&server.id);
@@ -158,51 +157,61 @@ impl Pipeline {
             let message = format!("the client did not answer what the server asked: {error}");
             return Err(Problem::new(Kind::Invalid, message).into());
         }
-        let mut instances = candidates.instances().iter().cycle();
-        for attempt in 1.. {
-            let instance =
-                instances.next().ok_or_else(|| GaveUp::Told(none_left(candidates.server())))?;
+        let owner = stays(call).then(|| owner_of(road.permit, call));
+        let is_repeatable = is_repeatable(call, candidates.item());
+        let mut attempts = Attempts::default();
+        loop {
+            let pick = candidates.next(&mut attempts, owner.as_deref());
+            let pick = pick.map_err(traffic::Error::into_problem)?;
             line.attempt();
+            let left = self.settings.max_attempts.saturating_sub(attempts.count());
+            let others = u32::try_from(candidates.untried(&attempts)).unwrap_or(u32::MAX).min(left);
+            // One that hangs shall leave time for others.
+            let mut own = if is_repeatable { patience.shared_with(others) } else { *patience };
             let failed = match road.notices.filter(|_| may_converse(call)) {
                 None => {
                     let as_task = candidates.item().task_support == TaskSupport::Required;
                     let extensions = call.client.extensions();
                     let asks = Asks { capabilities: extensions.as_deref(), ..Asks::default() };
-                    let ask = Ask::plain(&call.request, address, patience.deadline);
+                    let ask = Ask::plain(&call.request, address, own.deadline);
                     let ask = Ask { asks, account, as_task, ..ask };
-                    match Box::pin(self.upstream.ask(instance, ask)).await {
+                    match Box::pin(ask_of(&self.upstream, &pick, ask)).await {
                         Ok(answer) => return Ok(Came::Answer(answer)),
                         Err(error) => error,
                     }
                 }
                 Some(notices) => {
-                    let mut conversing = self.converse(instance, road, address);
-                    match conversing.turn(call, notices, patience).await {
+                    let mut conversing = self.converse(pick.clone(), road, address);
+                    match conversing.turn(call, notices, &mut own).await {
                         Turn::Answered(answer) => return Ok(Came::Answer(answer)),
                         Turn::Failed(error) => error,
                         Turn::BecomesTask => return Ok(Came::Task(conversing, ticket)),
                         Turn::Asks => return self.park(conversing, ticket, road.permit, call),
-                        Turn::OutOfTime => return Err(out_of_time(patience).into()),
+                        Turn::OutOfTime => {
+                            let error = out_of_time(&own);
+                            pick.failed(&error.to_string());
+                            error
+                        }
                     }
                 }
             };
-            let may_try_again = attempt < self.settings.max_attempts
-                && is_safe(&failed)
-                && Instant::now() < patience.deadline;
+            let may_try_again = attempts.count() < self.settings.max_attempts
+                && is_safe(&failed, is_repeatable)
+                && Instant::now() < patience.deadline
+                && candidates.may_retry();
             if !may_try_again {
                 return Err(failed.into());
             }
         }
-        unreachable!("the last attempt returns")
     }
 
     /// Begins a call in which the server may say and ask things before it answers.
-    fn converse(&self, instance: &Instance, road: Road<'_>, address: Address<'_>) -> Conversing {
+    fn converse(&self, pick: Pick, road: Road<'_>, address: Address<'_>) -> Conversing {
         let Road { call, permit, candidates, account, .. } = road;
         let account = account.cloned();
         let item = candidates.item();
         let (ear, heard) = mpsc::channel(HEARD);
-        let (upstream, instance) = (self.upstream.clone(), instance.clone());
+        let upstream = self.upstream.clone();
         let request = call.request.clone();
         let subject: Option<Box<str>> = address.subject.map(Into::into);
         let params = address.params.to_vec();
@@ -233,7 +242,7 @@ impl Pipeline {
                     as_task,
                     deadline,
                 };
-                upstream.ask(&instance, ask).await
+                ask_of(&upstream, &pick, ask).await
             }),
             heard,
         )
@@ -298,7 +307,6 @@ impl Pipeline {
             // One slow call says little about a server; that it cannot be reached says enough.
             Kind::Timeout => self.catalog.suspect(&server.id),
             Kind::Unavailable | Kind::Upstream if error.is_about_the_server() => {
-                self.registry.failed(server, &reason);
                 self.catalog.suspect(&server.id);
             }
             _ => {}
@@ -329,13 +337,41 @@ fn must_sign_in(call: &Call, error: links::Error) -> Result<Forwarded, Problem> 
     Ok(Forwarded::Body(Body::Carried(told)))
 }
 
-/// Whether a call that failed so may be made again: only one that provably never ran.
-fn is_safe(error: &upstream::Error) -> bool {
-    !error.was_delivered() && error.retry_after_seconds().is_none()
+/// Asks an instance that was chosen, and takes note of how it was.
+async fn ask_of(upstream: &Upstream, pick: &Pick, ask: Ask<'_>) -> Result<Answer, upstream::Error> {
+    let outcome = upstream.ask(pick.instance(), ask).await;
+    match &outcome {
+        Ok(_) => pick.answered(),
+        Err(error) if error.is_about_the_server() && !error.is_about_the_token() => {
+            pick.failed(&error.to_string());
+        }
+        Err(_) => {}
+    }
+    outcome
 }
 
-fn none_left(server: &Server) -> Problem {
-    Problem::new(Kind::Unavailable, format!("{} has no instance", server.name))
+/// Whether a call that failed so may be made again: one that provably never ran, or that may run
+/// twice.
+fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
+    let may_run = !error.was_delivered() || (is_repeatable && error.is_about_the_server());
+    may_run && error.retry_after_seconds().is_none() && !error.is_about_the_token()
+}
+
+/// Whether a call may run twice: what only reads, and tools that say so of themselves.
+fn is_repeatable(call: &Call, item: &Item) -> bool {
+    match call.method() {
+        Method::ToolsCall => {
+            item.annotations.is_read_only() || item.annotations.idempotent_hint == Some(true)
+        }
+        Method::PromptsGet | Method::ResourcesRead | Method::Complete => true,
+        _ => false,
+    }
+}
+
+/// Whether a call must go where the calls of its client went before: to a server of an older
+/// revision that may ask its clients something, each client is a conversation of its own.
+fn stays(call: &Call) -> bool {
+    call.client.capabilities.is_some() || call.client.level.is_some()
 }
 
 /// The headers that repeat arguments of this call. Those of the item's definition are made anew,

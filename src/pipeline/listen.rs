@@ -203,7 +203,7 @@ impl Pipeline {
         };
         let is_allowed = self.access.authorize(caller.clone(), &target, call).is_ok();
         let Target::Item { server, item, .. } = target else { return Ok(None) };
-        let instance = &server.instances[0];
+        let instance = self.registry.spokesman(&server);
         // Older servers take subscriptions that they do not announce.
         let tells = self.upstream.peer(&instance.id).is_some_and(|peer| {
             peer.capabilities.subscribe || (peer.era == Era::Legacy && peer.capabilities.resources)
@@ -277,7 +277,7 @@ impl Pipeline {
 
     fn suspect_all(&self) {
         for server in self.registry.directory().all() {
-            if !self.upstream.is_asleep(&server.instances[0]) {
+            if !self.upstream.is_asleep(self.registry.spokesman(server)) {
                 self.catalog.suspect(&server.id);
             }
         }
@@ -344,23 +344,24 @@ impl Pipeline {
             let servers = directory.in_scope(&listener.view.sight, &listener.view.scope);
             if !listener.kinds.is_empty() {
                 for server in servers.unwrap_or_default() {
-                    wanted.entry(server.instances[0].id).or_default().0.lists = true;
+                    wanted.entry(self.registry.spokesman(&server).id).or_default().0.lists = true;
                 }
             }
             for (server, uri) in listener.resources.keys() {
                 let Some(server) = directory.all().find(|known| known.id == *server) else {
                     continue;
                 };
-                let (all, by_owner) = wanted.entry(server.instances[0].id).or_default();
+                let (all, by_owner) = wanted.entry(self.registry.spokesman(server).id).or_default();
                 all.resources.insert(uri.clone());
                 by_owner.entry(listener.owner.clone()).or_default().insert(uri.clone());
             }
         }
         drop(by_id);
         for server in directory.all() {
-            let instance = &server.instances[0];
-            let (wanted, by_owner) = wanted.remove(&instance.id).unwrap_or_default();
-            self.upstream.watch(instance, &wanted, by_owner);
+            for instance in &server.instances {
+                let (wanted, by_owner) = wanted.remove(&instance.id).unwrap_or_default();
+                self.upstream.watch(instance, &wanted, by_owner);
+            }
         }
     }
 }

@@ -281,9 +281,8 @@ impl Pipeline {
         let permit = self.access.authorize(caller, &target, call);
         line.verdict(permit.as_ref().map_or_else(access::Error::verdict, Permit::verdict));
         let permit = permit.map_err(|denied| hide(denied, call))?;
-        let ticket = self.traffic.admit(&permit, &target).map_err(|full| {
-            Problem::from(full).with_retry_after(traffic::Error::RETRY_AFTER_SECONDS)
-        })?;
+        let ticket = self.traffic.admit(&permit, &target);
+        let ticket = ticket.map_err(traffic::Error::into_problem)?;
         let body = match self.traffic.route(&target) {
             Route::Here(_) if *call.method() == Method::Listen => {
                 self.listen(&permit, call).await?

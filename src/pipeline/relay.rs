@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::{
     problem::{Kind, Problem},
+    traffic::SHORTEST_ATTEMPT,
     upstream::{self, MidCall, Question},
     wire::{
         Answer, AsTask, Call, Era, InputRequest, Notice, Tells,
@@ -37,7 +38,7 @@ pub(super) struct Conversing {
     asking: Asking,
     heard: mpsc::Receiver<MidCall>,
     /// What was asked and not answered, by the key the client knows it under.
-    pending: Vec<(String, Box<Question>)>,
+    pending: Vec<(String, Question)>,
     asked: u64,
 }
 
@@ -73,6 +74,17 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// For one attempt after which others shall have time.
+    pub(super) fn shared_with(&self, others: u32) -> Self {
+        if others == 0 {
+            return *self;
+        }
+        let now = Instant::now();
+        let part = self.deadline.saturating_duration_since(now) / others.saturating_add(1);
+        let step = part.max(SHORTEST_ATTEMPT);
+        Self { deadline: (now + step).min(self.deadline), step, last: self.last }
+    }
+
     fn progressed(&mut self) {
         self.deadline = (Instant::now() + self.step).min(self.last);
     }
@@ -143,7 +155,7 @@ impl Conversing {
         }
     }
 
-    fn take_in(&mut self, question: Box<Question>) {
+    fn take_in(&mut self, question: Question) {
         let params = question.request().params();
         if is_unsafe(question.request().method().as_str(), &params) {
             tracing::warn!("a server asked to open an unsafe address: refused");
@@ -158,7 +170,7 @@ impl Conversing {
 
     /// What is asked, as today's revision asks it.
     pub(super) fn asked(&self) -> Vec<InputRequest> {
-        let request = |(key, question): &(String, Box<Question>)| InputRequest {
+        let request = |(key, question): &(String, Question)| InputRequest {
             key: key.clone(),
             method: question.request().method().to_string(),
             params: question.request().params(),

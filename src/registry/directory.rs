@@ -146,6 +146,7 @@ mod tests {
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),
             on_change: None,
+            balance: crate::domain::Balance::default(),
         }
     }
 

@@ -1,66 +1,239 @@
-//! Health: how servers were found to be, as the calls that reach them tell it.
+//! Health: how instances were found to be, as the calls and probes that reach them tell it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
+use super::gauge::{Check, Gauge, InFlight, Outcome, Turn};
 use crate::{
-    domain::{Health, Server, ServerId},
-    registry::Registry,
+    domain::{Endpoint, Health, Instance, InstanceId, Server, ServerAuth, State},
+    registry::{Circuit, Directory, Registry},
+    upstream::Ask,
+    wire::{Address, Era, Method, Request},
 };
 
-/// What is known of each server's health.
+/// How often is looked whether something is to be looked at.
+const TRY: Duration = Duration::from_millis(500);
+
+/// How instances are looked at that nobody calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Whether they are looked at at all.
+    pub(crate) enabled: bool,
+    /// How often each is looked at, in seconds.
+    pub(crate) interval_seconds: u32,
+    /// How long it may take to answer, in seconds.
+    pub(crate) timeout_seconds: u32,
+    /// How many are looked at at the same time.
+    pub(crate) at_once: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { enabled: true, interval_seconds: 30, timeout_seconds: 10, at_once: 10 }
+    }
+}
+
+/// A gauge for each instance there is.
 #[derive(Debug, Default)]
-pub(super) struct Book(RwLock<HashMap<ServerId, Health>>);
+pub(super) struct Book(RwLock<HashMap<InstanceId, Arc<Gauge>>>);
 
 impl Registry {
-    /// How a server was found to be.
-    pub(crate) fn health(&self, server: &ServerId) -> Health {
-        self.0.health.0.read().get(server).cloned().unwrap_or_default()
+    /// What an instance has been through; none where it is not registered any more.
+    pub(crate) fn gauge(&self, instance: &InstanceId) -> Option<Arc<Gauge>> {
+        self.0.health.0.read().get(instance).cloned()
     }
 
-    /// A server answered.
-    pub(crate) fn answered(&self, server: &Server) {
-        if self.0.health.0.read().get(&server.id) == Some(&Health::Healthy) {
-            return;
+    /// A gauge of something that is not registered.
+    pub(crate) fn blank_gauge(&self) -> Arc<Gauge> {
+        Arc::new(Gauge::new(self.0.clock.tick()))
+    }
+
+    /// How a server was found to be: as the best of its instances.
+    pub(crate) fn health(&self, server: &Server) -> Health {
+        let found = server.instances.iter().filter_map(|it| Some(self.gauge(&it.id)?.health()));
+        let rank = |health: &Health| match health {
+            Health::Healthy => 0,
+            Health::Unknown => 1,
+            Health::Unhealthy { .. } => 2,
+        };
+        found.min_by_key(rank).unwrap_or_default()
+    }
+
+    /// The instance that speaks for its server, where one is enough: the first that can be called.
+    pub(crate) fn spokesman<'a>(&self, server: &'a Server) -> &'a Instance {
+        self.spokesman_but(server, &[])
+    }
+
+    /// The same, but none of these, as long as there are others.
+    pub(crate) fn spokesman_but<'a>(&self, server: &'a Server, but: &[InstanceId]) -> &'a Instance {
+        let now = self.0.clock.tick();
+        let can_be_called = |it: &&Instance| {
+            let gauge = self.gauge(&it.id);
+            it.state == State::Active
+                && gauge.is_none_or(|gauge| gauge.circuit(now) == Circuit::Closed)
+        };
+        let others = || server.instances.iter().filter(|it| !but.contains(&it.id));
+        others().find(can_be_called).or_else(|| others().next()).unwrap_or(&server.instances[0])
+    }
+
+    /// Takes note of what came of a call.
+    pub(crate) fn settle_call(
+        &self,
+        (server, instance): (&Server, &Instance),
+        call: InFlight,
+        outcome: Outcome<'_>,
+    ) {
+        let gauge = call.gauge();
+        let is_try = call.count(matches!(outcome, Outcome::Failed(_)));
+        self.note((server, instance), &gauge, outcome, is_try);
+    }
+
+    /// Takes note of how an instance was when it was asked for something else than a call.
+    pub(crate) fn found(&self, server: &Server, instance: &Instance, outcome: Outcome<'_>) {
+        if let Some(gauge) = self.gauge(&instance.id) {
+            self.note((server, instance), &gauge, outcome, false);
         }
+    }
+
+    fn note(
+        &self,
+        (server, instance): (&Server, &Instance),
+        gauge: &Gauge,
+        outcome: Outcome<'_>,
+        is_try: bool,
+    ) {
+        let moment = (self.0.clock.tick(), self.0.clock.now());
+        let turn = gauge.note(outcome, is_try, moment, &self.0.settings.breaker);
+        let (name, place) = (&server.name, instance.id);
+        match (turn, outcome) {
+            (Turn::None, _) => return,
+            (Turn::Up, _) => tracing::info!(server = %name, instance = %place, "{name} answers"),
+            (Turn::Down, Outcome::Failed(reason)) => {
+                tracing::warn!(server = %name, instance = %place, reason, "{name} does not answer");
+            }
+            (Turn::Out, Outcome::Failed(reason)) => {
+                tracing::debug!(server = %name, instance = %place, reason, "left alone for a while");
+            }
+            (Turn::Down | Turn::Out, Outcome::Answered(_)) => {}
+        }
+        // It may have been retired meanwhile, and what is told of it would stay.
+        if self.directory().has(&server.id) {
+            let is_healthy = |it: &&Instance| {
+                self.gauge(&it.id).is_some_and(|it| it.health() == Health::Healthy)
+            };
+            let healthy = server.instances.iter().filter(is_healthy).count();
+            self.0.metrics.healthy(&server.name, healthy);
+        }
+    }
+
+    /// Makes a gauge for every instance there is, and gives up those of others.
+    pub(super) fn keep_gauges(&self, directory: &Directory) {
+        let began = self.0.clock.tick();
         let mut book = self.0.health.0.write();
-        if !self.is_kept(server) {
-            return;
-        }
-        let before = book.insert(server.id, Health::Healthy);
-        drop(book);
-        self.0.metrics.healthy(&server.name, 1);
-        if let Some(Health::Unhealthy { since, .. }) = before {
-            tracing::info!(server = %server.name, %since, "{} answers again", server.name);
+        let mut before = std::mem::take(&mut *book);
+        for instance in directory.all().flat_map(|server| &server.instances) {
+            let known = before.remove(&instance.id);
+            let gauge = known.unwrap_or_else(|| Arc::new(Gauge::new(began)));
+            book.insert(instance.id, gauge);
         }
     }
 
-    /// A server did not answer, and why.
-    pub(crate) fn failed(&self, server: &Server, reason: &str) {
-        let mut book = self.0.health.0.write();
-        if !self.is_kept(server) {
-            return;
+    /// Looks at every instance now and then, and at those that are left alone as soon as they may
+    /// be tried, until `stop`.
+    pub(crate) async fn watch_over(&self, stop: CancellationToken) {
+        let settings = &self.0.settings.health;
+        if !settings.enabled {
+            return stop.cancelled().await;
         }
-        if let Some(Health::Unhealthy { reason: known, .. }) = book.get_mut(&server.id) {
-            reason.clone_into(known);
-            return;
+        let interval = Duration::from_secs(settings.interval_seconds.max(1).into());
+        let mut due = self.0.clock.tick() + interval;
+        while stop.run_until_cancelled(tokio::time::sleep(TRY)).await.is_some() {
+            let is_due = self.0.clock.tick() >= due;
+            if is_due {
+                due = self.0.clock.tick() + interval;
+            }
+            if stop.run_until_cancelled(self.look_at_all(is_due)).await.is_none() {
+                return;
+            }
         }
-        let since = self.0.clock.now();
-        book.insert(server.id, Health::Unhealthy { reason: reason.to_owned(), since });
-        drop(book);
-        self.0.metrics.healthy(&server.name, 0);
-        tracing::warn!(server = %server.name, reason, "{} does not answer", server.name);
     }
 
-    /// Whether a server has a page in the book: a call may end after its server was retired. To be
-    /// asked while the book is held, which is how pages are torn out.
-    fn is_kept(&self, server: &Server) -> bool {
-        self.directory().has(&server.id)
+    /// Looks at all, or at those only that are to be tried.
+    async fn look_at_all(&self, is_due: bool) {
+        let (directory, now) = (self.directory(), self.0.clock.tick());
+        let mut looking = FuturesUnordered::new();
+        for server in directory.all().filter(|server| server.state == State::Active) {
+            for instance in server.instances.iter().filter(|it| self.is_looked_at(it)) {
+                let circuit = self.gauge(&instance.id).map(|gauge| gauge.circuit(now));
+                let is_wanted = match circuit {
+                    Some(Circuit::Closed) => is_due,
+                    Some(Circuit::HalfOpen) => true,
+                    Some(Circuit::Open(_)) | None => false,
+                };
+                if !is_wanted {
+                    continue;
+                }
+                if looking.len() >= self.0.settings.health.at_once.max(1) {
+                    looking.next().await;
+                }
+                looking.push(Box::pin(self.check(server, instance)));
+            }
+        }
+        while looking.next().await.is_some() {}
     }
 
-    pub(super) fn forget_health(&self, server: &Server) {
-        self.0.health.0.write().remove(&server.id);
-        self.0.metrics.forget(&server.name);
+    /// Processes that sleep are left asleep, and where everybody has an account of their own there
+    /// is nobody to ask as.
+    fn is_looked_at(&self, instance: &Instance) -> bool {
+        let is_personal = match &instance.endpoint {
+            Endpoint::Http { auth, .. } => {
+                matches!(auth, ServerAuth::OAuth(_) | ServerAuth::TokenExchange(_))
+            }
+            Endpoint::Stdio { .. } => false,
+        };
+        instance.state == State::Active && !is_personal && !self.0.upstream.is_asleep(instance)
+    }
+
+    /// Looks at one instance: whether it answers what costs nothing to answer.
+    pub(crate) async fn check(&self, server: &Server, instance: &Instance) -> Option<Check> {
+        let (began, at) = (self.0.clock.tick(), self.0.clock.now());
+        let gauge = self.gauge(&instance.id)?;
+        // Who is left alone is tried by this as by a call, by one at a time.
+        let is_try = gauge.circuit(began) == Circuit::HalfOpen;
+        let held = if is_try { Some(gauge.enter(true)?) } else { None };
+        let limit = Duration::from_secs(self.0.settings.health.timeout_seconds.max(1).into());
+        let failure = self.ask_how_it_is(instance, limit).await.err();
+        let took = self.0.clock.tick().saturating_duration_since(began);
+        let check = Check { at, took, failure };
+        gauge.remember(check.clone());
+        let outcome = match &check.failure {
+            None => Outcome::Answered(took),
+            Some(reason) => Outcome::Failed(reason),
+        };
+        self.note((server, instance), &gauge, outcome, is_try);
+        if let Some(held) = held {
+            held.let_go();
+        }
+        Some(check)
+    }
+
+    async fn ask_how_it_is(&self, instance: &Instance, limit: Duration) -> Result<(), String> {
+        let (upstream, deadline) = (&self.0.upstream, tokio::time::Instant::now() + limit);
+        let said = |error: crate::upstream::Error| error.to_string();
+        let peer = upstream.describe(instance, None, deadline).await.map_err(said)?;
+        // Today's revision knows no ping.
+        let method = if peer.era == Era::Modern { Method::Discover } else { Method::Ping };
+        let request = Request::make(&method, "{}");
+        let ask = Ask::plain(&request, Address::default(), deadline);
+        match upstream.ask(instance, ask).await {
+            Ok(_) => Ok(()),
+            Err(error) if !error.is_about_the_server() => Ok(()),
+            Err(error) => Err(said(error)),
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Which servers exist, and how they are.
 
+mod breaker;
 mod directory;
+mod endpoint;
+mod gauge;
 mod health;
+mod instance;
 mod namespace;
 mod outward;
 mod server;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
@@ -17,14 +21,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access,
-    domain::{Clock, InvalidName, InvalidUrl, Prefixing, Server},
+    domain::{Clock, InstanceId, InvalidName, InvalidUrl, Prefixing},
     observe::Metrics,
     problem::{Classify, Kind, chain},
     store::{self, Store},
     upstream::Upstream,
 };
 
+pub(crate) use breaker::Circuit;
 pub(crate) use directory::Directory;
+pub(crate) use gauge::{Gauge, InFlight, Outcome};
+pub(crate) use instance::{InstanceChange, InstanceForm};
 pub(crate) use namespace::{Contents, NamespaceChange, NewNamespace};
 pub(crate) use outward::Outward;
 pub(crate) use server::{Form, ServerChange};
@@ -40,11 +47,24 @@ pub(crate) struct Settings {
     /// How names are qualified where neither server nor namespace says: `always`, `conflict` or
     /// `never`.
     pub(crate) prefix: Prefixing,
+    /// Instances of one server.
+    pub(crate) max_instances: usize,
+    /// When an instance that fails is left alone, and for how long.
+    pub(crate) breaker: breaker::Settings,
+    /// How instances are looked at that nobody calls.
+    pub(crate) health: health::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_servers: 1_000, max_namespaces: 1_000, prefix: Prefixing::Always }
+        Self {
+            max_servers: 1_000,
+            max_namespaces: 1_000,
+            prefix: Prefixing::Always,
+            max_instances: 100,
+            breaker: breaker::Settings::default(),
+            health: health::Settings::default(),
+        }
     }
 }
 
@@ -120,16 +140,12 @@ impl Registry {
     /// when this returns, and are told to end even where nobody waits for that.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
         let departed = self.reload()?;
-        for server in &departed {
-            self.forget_health(server);
-        }
-        let instances = departed.iter().flat_map(|server| &server.instances);
-        join_all(instances.map(|instance| self.0.upstream.retire(&instance.id))).await;
+        join_all(departed.iter().map(|instance| self.0.upstream.retire(instance))).await;
         Ok(())
     }
 
-    /// Reads what is registered if anything changed; gives the servers that are not any more.
-    fn reload(&self) -> Result<Vec<Arc<Server>>, Error> {
+    /// Reads what is registered if anything changed; gives the instances that are not any more.
+    fn reload(&self) -> Result<Vec<InstanceId>, Error> {
         let mut seen = self.0.seen.lock();
         let snapshot = self.0.store.read()?;
         let last = Some(snapshot.last_sequence()?);
@@ -138,12 +154,27 @@ impl Registry {
         }
         let directory =
             Directory::new(snapshot.servers()?, snapshot.namespaces()?, self.0.settings.prefix);
+        self.keep_gauges(&directory);
         let before = self.0.directory.swap(Arc::new(directory));
         *seen = last;
         let now = self.directory();
         self.0.changed.send_modify(|version| *version += 1);
-        Ok(before.all().filter(|server| !now.has(&server.id)).cloned().collect())
+        for server in before.all().filter(|server| !now.has(&server.id)) {
+            self.0.metrics.forget(&server.name);
+        }
+        let instances = |of: &Directory| -> HashSet<InstanceId> {
+            of.all().flat_map(|server| &server.instances).map(|it| it.id).collect()
+        };
+        let kept = instances(&now);
+        Ok(instances(&before).into_iter().filter(|instance| !kept.contains(instance)).collect())
     }
+}
+
+/// Gauges of instances that nobody called yet.
+#[cfg(test)]
+pub(crate) fn gauges_for_tests(count: usize) -> Vec<Arc<Gauge>> {
+    let began = crate::domain::FixedClock::default().tick();
+    (0..count).map(|_| Arc::new(Gauge::new(began))).collect()
 }
 
 /// Why something is not registered, or not found.
@@ -207,6 +238,15 @@ pub(crate) enum Error {
     /// As many servers as there may be.
     #[error("there are {0} servers already, which is the limit registry.max_servers")]
     TooMany(usize),
+    /// As many instances as a server may have.
+    #[error("a server has at most {0} instances, which is the limit registry.max_instances")]
+    TooManyInstances(usize),
+    /// No such instance.
+    #[error("the server has no instance {0:?}")]
+    NoSuchInstance(String),
+    /// The only instance of a server.
+    #[error("it is the server's only instance; deregister the server instead")]
+    OnlyInstance,
     /// The store could not be read or written.
     #[error("the store did not take it")]
     Store(#[from] store::Error),
@@ -222,17 +262,22 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoSuchServer(_) | Self::NoSuchNamespace(_) => Kind::NotFound,
+            Self::NoSuchServer(_) | Self::NoSuchNamespace(_) | Self::NoSuchInstance(_) => {
+                Kind::NotFound
+            }
             Self::Taken(_)
             | Self::BuiltIn(_)
             | Self::NamespaceTaken(_)
             | Self::NotEmpty(_)
+            | Self::OnlyInstance
             | Self::DefaultNamespace => Kind::Conflict,
             Self::Program(error) => error.kind(),
             Self::Limited => Kind::Forbidden,
             Self::QuotaExceeded(_) => Kind::Quota,
             Self::Name { .. } | Self::Url { .. } | Self::Form { .. } => Kind::Invalid,
-            Self::TooMany(_) | Self::TooManyNamespaces(_) => Kind::Limited,
+            Self::TooMany(_) | Self::TooManyNamespaces(_) | Self::TooManyInstances(_) => {
+                Kind::Limited
+            }
             Self::Store(error) => error.kind(),
         }
     }

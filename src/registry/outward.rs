@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     access::Caller,
-    domain::{ClientAuth, Endpoint, HttpUrl, Secret, Server, ServerAuth, ServerTls, UserAuth},
+    domain::{
+        ClientAuth, Endpoint, HttpUrl, Instance, Secret, Server, ServerAuth, ServerTls, UserAuth,
+    },
     registry::{Directory, Error, Registry},
     upstream::{self, Papers},
 };
@@ -34,36 +36,30 @@ impl Registry {
         if name == Directory::BUILT_IN {
             return Err(Error::BuiltIn(name.to_owned()));
         }
-        let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
-        let sight = caller.principal().sight();
-        let id = self.directory().find(&sight, name).ok_or_else(unknown)?.id;
-        let missing = unknown();
-        let actor = caller.actor();
-        let written = self.0.store.write(&actor, move |change| {
-            let found = change.servers()?.into_iter().find(|server| server.id == id);
-            let mut server = found.ok_or(missing)?;
-            for instance in &mut server.instances {
-                outward.apply(&mut instance.endpoint)?;
+        let known = self.known(caller, name)?;
+        let server = self.rewrite(caller, &known, move |server| {
+            let is_remote = |it: &&mut Instance| matches!(it.endpoint, Endpoint::Http { .. });
+            let mut remote = server.instances.iter_mut().filter(is_remote).peekable();
+            if remote.peek().is_none() {
+                return Err(of_no_command(outward.member()));
             }
-            server.updated_at = change.now();
-            change.put_server(&server)?;
-            Ok::<(), Error>(())
+            remote.try_for_each(|instance| outward.apply(&mut instance.endpoint))
         });
-        written.await?;
-        self.settle().await?;
-        let directory = self.directory();
-        directory.find(&sight, &id.to_string()).cloned().ok_or_else(unknown)
+        server.await
     }
 }
 
 impl Outward {
-    fn apply(&self, endpoint: &mut Endpoint) -> Result<(), Error> {
-        let member = match self {
+    const fn member(&self) -> &'static str {
+        match self {
             Self::Auth(_) => "auth",
             Self::Tls(_) => "tls",
-        };
+        }
+    }
+
+    fn apply(&self, endpoint: &mut Endpoint) -> Result<(), Error> {
         let Endpoint::Http { url, headers, auth, tls, .. } = endpoint else {
-            return Err(of_no_command(member));
+            return Err(of_no_command(self.member()));
         };
         match self {
             Self::Auth(new) => {

@@ -7,17 +7,21 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     domain::{
-        Endpoint, HttpUrl, Instance, InstanceId, Namespace, NamespaceId, OnChange, OrganizationId,
+        Balance, Instance, InstanceId, Namespace, NamespaceId, OnChange, OrganizationId,
         Permission, Prefixing, Secret, Server, ServerAuth, ServerId, ServerTls, Sight, Slug, State,
-        Timestamp, Transport,
+        Timestamp,
     },
-    registry::{Directory, Error, Registry, Settings, namespace, outward},
+    registry::{
+        Directory, Error, InstanceForm, Registry, Settings,
+        endpoint::{Command, EndpointForm, TEXT_LIMIT, wrong},
+        instance::is_program,
+        namespace,
+    },
     store::Draft,
-    upstream,
 };
 
-const TEXT_LIMIT: usize = 4_096;
-const WORDS_LIMIT: usize = 256;
+/// The most preferences of a server.
+const PREFERENCES: usize = 8;
 
 /// What somebody asks to be registered. Spellings of the predecessors are understood.
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +71,15 @@ pub(crate) struct Form {
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
+    /// Where it runs, if in more than one place.
+    #[serde(default)]
+    instances: Vec<InstanceForm>,
+    /// How many processes of its program run.
+    #[serde(default)]
+    replicas: Option<usize>,
+    /// How calls are shared among its instances.
+    #[serde(default, alias = "load_balancer")]
+    balance: Balance,
 }
 
 /// What is to be different about a server.
@@ -76,14 +89,15 @@ pub(crate) struct ServerChange {
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
-}
-
-/// A command as predecessors write it: one text, or a list of words.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Command {
-    Text(String),
-    Words(Vec<String>),
+    /// How calls are shared among its instances.
+    #[serde(default, alias = "load_balancer")]
+    balance: Option<Balance>,
+    /// What people want of it.
+    #[serde(default)]
+    state: Option<State>,
+    /// How many processes of its program run.
+    #[serde(default)]
+    replicas: Option<usize>,
 }
 
 impl Registry {
@@ -95,8 +109,8 @@ impl Registry {
         }
         let wanted = form.namespace.as_deref().map(|name| slug("namespace", name)).transpose()?;
         let wanted = wanted.unwrap_or_else(Namespace::default_slug);
-        let server = form.check(sight.organization, self.0.clock.now())?;
-        let is_program = |it: &Instance| matches!(it.endpoint, Endpoint::Stdio { .. });
+        let limit = self.0.settings.max_instances;
+        let server = form.check(sight.organization, (self.0.clock.now(), limit))?;
         if server.instances.iter().any(is_program) {
             caller.may(Permission::StdioExecute)?;
         }
@@ -121,19 +135,48 @@ impl Registry {
         name: &str,
         wanted: ServerChange,
     ) -> Result<Arc<Server>, Error> {
+        if let Some(replicas) = wanted.replicas {
+            self.scale(caller, name, replicas).await?;
+        }
+        let known = self.known(caller, name)?;
+        let server = self.rewrite(caller, &known, move |server| {
+            server.on_change = wanted.on_change.or(server.on_change);
+            server.state = wanted.state.unwrap_or(server.state);
+            if let Some(balance) = wanted.balance {
+                check_balance(&balance)?;
+                server.balance = balance;
+            }
+            Ok(())
+        });
+        server.await
+    }
+
+    /// A server as somebody knows it, by name or id.
+    pub(super) fn known(&self, caller: &Caller, name: &str) -> Result<Arc<Server>, Error> {
         let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
         let sight = caller.principal().sight();
-        let id = self.directory().find(&sight, name).ok_or_else(unknown)?.id;
-        let (missing, now, actor) = (unknown(), self.0.clock.now(), caller.actor());
+        self.directory().find(&sight, name).cloned().ok_or_else(unknown)
+    }
+
+    /// Changes what is kept of a server, and gives it as it is then.
+    pub(super) async fn rewrite(
+        &self,
+        caller: &Caller,
+        known: &Server,
+        edit: impl FnOnce(&mut Server) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Arc<Server>, Error> {
+        let (id, now) = (known.id, self.0.clock.now());
+        let (missing, actor) = (Error::NoSuchServer(known.name.to_string()), caller.actor());
         let write = self.0.store.write(&actor, move |change| {
-            let server = change.server(&id)?.ok_or(missing)?;
-            let on_change = wanted.on_change.or(server.on_change);
-            change.put_server(&Server { on_change, updated_at: now, ..server })?;
+            let mut server = change.server(&id)?.ok_or(missing)?;
+            edit(&mut server)?;
+            server.updated_at = now;
+            change.put_server(&server)?;
             Ok::<_, Error>(())
         });
         write.await?;
         self.settle().await?;
-        self.directory().find(&sight, name).cloned().ok_or_else(unknown)
+        self.known(caller, known.name.as_str())
     }
 
     /// Retires a server: it is asked no more, and its children end.
@@ -197,7 +240,11 @@ fn enter(
 
 impl Form {
     /// The server the form describes, or the first thing wrong with it.
-    fn check(self, organization: OrganizationId, now: Timestamp) -> Result<Server, Error> {
+    fn check(
+        self,
+        organization: OrganizationId,
+        (now, max_instances): (Timestamp, usize),
+    ) -> Result<Server, Error> {
         let name = slug("name", &self.name)?;
         if name.as_str() == Directory::BUILT_IN {
             return Err(Error::BuiltIn(name.to_string()));
@@ -210,10 +257,11 @@ impl Form {
         {
             return Err(wrong("timeout_seconds", "it must lie between 1 and 3,600"));
         }
+        check_balance(&self.balance)?;
         let (description, prefixing, timeout_seconds) =
             (self.description.clone(), self.prefix, self.timeout_seconds);
-        let on_change = self.on_change;
-        let endpoint = self.endpoint()?;
+        let (on_change, balance) = (self.on_change, self.balance.clone());
+        let instances = self.instances(max_instances)?;
         Ok(Server {
             id: ServerId::fresh(),
             organization,
@@ -224,152 +272,56 @@ impl Form {
             state: State::Active,
             prefixing,
             timeout_seconds,
-            instances: vec![Instance { id: InstanceId::fresh(), endpoint }],
+            instances,
             created_at: now,
             updated_at: now,
             on_change,
+            balance,
         })
     }
 
-    fn endpoint(self) -> Result<Endpoint, Error> {
-        let wanted = self.transport.as_deref().map(Wanted::read).transpose()?;
-        match (self.url, self.command) {
-            (Some(url), None) => {
-                if !self.args.is_empty() || !self.env.is_empty() || self.cwd.is_some() {
-                    return Err(wrong(
-                        "url",
-                        "args, env and cwd belong to a command, not to a url",
-                    ));
-                }
-                let url: HttpUrl = url.parse().map_err(|source| Error::Url { source })?;
-                let transport = Wanted::at(wanted, &url)?;
-                for (name, value) in &self.headers {
-                    check_header(name, value)?;
-                }
-                outward::check_auth(&self.auth, &self.headers)?;
-                outward::check_tls(&self.tls, &url)?;
-                let (headers, auth, tls) = (self.headers, self.auth, self.tls);
-                Ok(Endpoint::Http { url, headers, transport, auth, tls })
-            }
-            (None, Some(command)) => {
-                if !self.headers.is_empty() {
-                    return Err(wrong("headers", "headers belong to a url, not to a command"));
-                }
-                if self.auth != ServerAuth::None {
-                    return Err(outward::of_no_command("auth"));
-                }
-                if !self.tls.is_plain() {
-                    return Err(outward::of_no_command("tls"));
-                }
-                if !matches!(wanted, None | Some(Wanted::Stdio | Wanted::Remote(Transport::Auto))) {
-                    return Err(wrong("transport", "a command is spoken to over stdio"));
-                }
-                let (command, args) = words(command, self.args)?;
-                for name in self.env.keys() {
-                    check_variable(name)?;
-                }
-                Ok(Endpoint::Stdio { command, args, env: self.env, cwd: self.cwd })
-            }
-            (None, None) => Err(wrong("url", "give either url or command")),
-            (Some(_), Some(_)) => Err(wrong("url", "give either url or command, not both")),
+    /// Its instances: the one that stands in the form itself, once or more often, or a list.
+    fn instances(self, limit: usize) -> Result<Vec<Instance>, Error> {
+        let own = EndpointForm {
+            url: self.url,
+            headers: self.headers,
+            auth: self.auth,
+            tls: self.tls,
+            transport: self.transport,
+            command: self.command,
+            args: self.args,
+            env: self.env,
+            cwd: self.cwd,
+        };
+        let replicas = self.replicas.unwrap_or(1);
+        let count = if self.instances.is_empty() { replicas } else { self.instances.len() };
+        if count > limit {
+            return Err(Error::TooManyInstances(limit));
         }
-    }
-}
-
-/// A transport as people spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Remote(Transport),
-    Stdio,
-}
-
-impl Wanted {
-    fn read(text: &str) -> Result<Self, Error> {
-        Ok(match text.trim().to_ascii_lowercase().as_str() {
-            "auto" => Self::Remote(Transport::Auto),
-            "streamable_http" | "streamable-http" | "http" | "https" => {
-                Self::Remote(Transport::StreamableHttp)
+        if !self.instances.is_empty() {
+            if !own.is_empty() || self.replicas.is_some() {
+                return Err(wrong("instances", "give either instances, or one url or command"));
             }
-            "sse" => Self::Remote(Transport::Sse),
-            "websocket" | "ws" | "wss" => Self::Remote(Transport::Websocket),
-            "stdio" => Self::Stdio,
-            _ => {
-                let choices = "auto, streamable_http, sse, websocket and stdio";
-                return Err(wrong("transport", &format!("it is none of {choices}")));
-            }
-        })
-    }
-
-    /// The transport to a URL, whose scheme has a say in it.
-    fn at(wanted: Option<Self>, url: &HttpUrl) -> Result<Transport, Error> {
-        match (wanted.unwrap_or(Self::Remote(Transport::Auto)), url.is_websocket()) {
-            (Self::Stdio, _) => Err(wrong("transport", "stdio belongs to a command, not to a url")),
-            (Self::Remote(Transport::Auto | Transport::Websocket), true) => {
-                Ok(Transport::Websocket)
-            }
-            (Self::Remote(_), true) => {
-                Err(wrong("transport", "at a ws or wss url only websocket is spoken"))
-            }
-            (Self::Remote(Transport::Websocket), false) => {
-                Err(wrong("transport", "a websocket has a ws or wss url"))
-            }
-            (Self::Remote(transport), false) => Ok(transport),
+            return self.instances.into_iter().map(|form| form.check(&self.name)).collect();
         }
-    }
-}
-
-/// The program and its arguments. Text is split into words as a shell would, but no shell runs.
-fn words(command: Command, args: Vec<String>) -> Result<(String, Vec<String>), Error> {
-    let mut words = match command {
-        Command::Words(words) => words,
-        Command::Text(text) if args.is_empty() => {
-            shell_words::split(&text).map_err(|error| wrong("command", &error.to_string()))?
+        let first = Instance::new(own.check()?);
+        if replicas == 0 || (replicas > 1 && !is_program(&first)) {
+            return Err(wrong("replicas", "only programs are started more than once, or once"));
         }
-        Command::Text(text) => vec![text],
-    };
-    words.extend(args);
-    if words.len() > WORDS_LIMIT || words.iter().any(|word| word.len() > TEXT_LIMIT) {
-        return Err(wrong("command", "it has more than 256 words, or one over 4,096 bytes"));
-    }
-    if words.iter().any(|word| word.contains('\0')) {
-        return Err(wrong("command", "a word holds a NUL byte"));
-    }
-    let mut words = words.into_iter();
-    match words.next().filter(|command| !command.is_empty()) {
-        Some(command) => Ok((command, words.collect())),
-        None => Err(wrong("command", "it is empty")),
+        let copies = (1..replicas).map(|_| Instance { id: InstanceId::fresh(), ..first.clone() });
+        Ok(copies.chain([first.clone()]).collect())
     }
 }
 
-fn check_header(name: &str, value: &Secret) -> Result<(), Error> {
-    let parsed = http::HeaderName::try_from(name);
-    if !parsed.is_ok_and(|name| upstream::may_be_shown(&name)) {
-        return Err(wrong("headers", &format!("{name:?} is not a header you can set")));
-    }
-    if http::HeaderValue::from_str(value.expose()).is_err() {
-        return Err(wrong("headers", &format!("the value of {name:?} cannot be sent")));
+fn check_balance(balance: &Balance) -> Result<(), Error> {
+    if balance.prefer.len() > PREFERENCES {
+        return Err(wrong("balance", "it has more than 8 preferences"));
     }
     Ok(())
 }
 
-fn check_variable(name: &str) -> Result<(), Error> {
-    let is_good = !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    // The loader acts on these before the program does; they would be a second command.
-    let is_loaders = name.starts_with("LD_") || name.starts_with("DYLD_");
-    if is_good && !is_loaders {
-        return Ok(());
-    }
-    Err(wrong("env", &format!("{name:?} is not a variable you can set")))
-}
-
 fn slug(member: &'static str, text: &str) -> Result<Slug, Error> {
     text.parse().map_err(|source| Error::Name { member, source })
-}
-
-fn wrong(member: &'static str, reason: &str) -> Error {
-    Error::Form { member, reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -380,7 +332,7 @@ mod tests {
 
     fn check(form: serde_json::Value) -> Result<Server, Error> {
         let form: Form = serde_json::from_value(form).expect("a form");
-        form.check(OrganizationId::fixed(1), Timestamp::from_ms(0))
+        form.check(OrganizationId::fixed(1), (Timestamp::from_ms(0), 10))
     }
 
     fn location(form: serde_json::Value) -> String {

@@ -1,18 +1,24 @@
 //! How much, and where to.
 
+mod balance;
+mod retry;
 mod route;
+mod table;
 mod ticket;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::Slug,
-    problem::{Classify, Kind},
+    domain::{Clock, Slug, Strategy},
+    problem::{Classify, Kind, Problem},
+    registry::Registry,
 };
 
-pub(crate) use route::{Candidates, Route};
+pub(crate) use route::{Attempts, Candidates, Pick, Route, SHORTEST_ATTEMPT};
 pub(crate) use ticket::Ticket;
 
 /// How much may pass at once.
@@ -23,22 +29,49 @@ pub(crate) struct Settings {
     pub(crate) max_in_flight: usize,
     /// Calls in flight at most towards one server.
     pub(crate) max_in_flight_per_server: usize,
+    /// How calls are shared among the instances of servers that say nothing of it: `round_robin`,
+    /// `least_connections`, `weighted`, `health_based`, `random` or `ewma`.
+    pub(crate) strategy: Strategy,
+    /// How many calls to a server may be made again, of a hundred.
+    pub(crate) retry_percent: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_in_flight: 10_000, max_in_flight_per_server: 2_000 }
+        Self {
+            max_in_flight: 10_000,
+            max_in_flight_per_server: 2_000,
+            strategy: Strategy::RoundRobin,
+            retry_percent: 10,
+        }
     }
 }
 
 /// Counts what is in flight and chooses where calls go.
 #[derive(Clone)]
-pub(crate) struct Traffic(Arc<ticket::Counts>);
+pub(crate) struct Traffic(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    counts: Arc<ticket::Counts>,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    tables: ArcSwap<table::Tables>,
+    /// Held while tables are made, so that only one makes them.
+    making: Mutex<()>,
+}
 
 impl Traffic {
     /// An empty road.
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self(Arc::new(ticket::Counts::new(settings)))
+    pub(crate) fn new(settings: Settings, registry: &Registry, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner {
+            counts: Arc::new(ticket::Counts::new(settings.clone())),
+            settings,
+            registry: registry.clone(),
+            clock,
+            tables: ArcSwap::default(),
+            making: Mutex::new(()),
+        }))
     }
 }
 
@@ -56,17 +89,51 @@ pub(crate) enum Error {
         /// How many it may have.
         limit: usize,
     },
+    /// A server has no instance that takes calls.
+    #[error("{0} has no instance that takes calls")]
+    NoInstance(Slug),
+    /// All instances of a server failed again and again, and are left alone for a while.
+    #[error("{server}: {reason}; it is asked again in {wait_seconds} s")]
+    Resting {
+        /// Which server.
+        server: Slug,
+        /// Why the one was that is tried first.
+        reason: String,
+        /// For how long, in seconds.
+        wait_seconds: u64,
+    },
 }
 
 impl Error {
     /// Seconds after which trying again may help.
     pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
+
+    /// The failure, as it is told to a client, with when to try again.
+    pub(crate) fn into_problem(self) -> Problem {
+        let (wait, server) = match &self {
+            Self::Full(_) => (Some(Self::RETRY_AFTER_SECONDS), None),
+            Self::Busy { server, .. } => (Some(Self::RETRY_AFTER_SECONDS), Some(server.clone())),
+            Self::NoInstance(server) => (None, Some(server.clone())),
+            Self::Resting { server, wait_seconds, .. } => {
+                (Some((*wait_seconds).max(1)), Some(server.clone()))
+            }
+        };
+        let mut problem = Problem::from(self);
+        if let Some(server) = server {
+            problem = problem.with_data("server", server.as_str());
+        }
+        match wait {
+            Some(wait) => problem.with_retry_after(wait),
+            None => problem,
+        }
+    }
 }
 
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Full(_) | Self::Busy { .. } => Kind::Limited,
+            Self::NoInstance(_) | Self::Resting { .. } => Kind::Unavailable,
         }
     }
 }

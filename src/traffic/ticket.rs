@@ -52,13 +52,13 @@ impl Drop for Ticket {
 impl Traffic {
     /// A place for a call, if there is one. Only a call that is permitted may ask.
     pub(crate) fn admit(&self, _permit: &Permit, target: &Target) -> Result<Ticket, Error> {
-        let counts = &self.0;
+        let counts = &self.0.counts;
         let limit = counts.settings.max_in_flight;
         if counts.all.fetch_add(1, Ordering::Relaxed) >= limit {
             counts.all.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::Full(limit));
         }
-        let mut ticket = Ticket { counts: self.0.clone(), server: None };
+        let mut ticket = Ticket { counts: counts.clone(), server: None };
         if let Some(server) = target.server() {
             let limit = counts.settings.max_in_flight_per_server;
             let mut by_server = counts.by_server.lock();
@@ -75,6 +75,6 @@ impl Traffic {
 
     /// Calls in flight towards a server.
     pub(crate) fn in_flight(&self, server: &ServerId) -> usize {
-        self.0.by_server.lock().get(server).copied().unwrap_or_default()
+        self.0.counts.by_server.lock().get(server).copied().unwrap_or_default()
     }
 }

@@ -50,6 +50,7 @@ fn server(on_change: OnChange) -> Server {
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),
         on_change: Some(on_change),
+        balance: crate::domain::Balance::default(),
     }
 }
 

@@ -31,10 +31,10 @@ use crate::{
 /// What a caller hears before the answer.
 #[derive(Debug)]
 pub(crate) enum MidCall {
-    /// Word of progress, or something for a log. Boxed, as the next: channels set room aside.
+    /// Word of progress, or something for a log. Boxed, because channels set room aside.
     Word(Box<Notice>),
     /// Something that must be answered for the call to go on.
-    Question(Box<Question>),
+    Question(Question),
     /// That the server made a task of the call, and takes its time.
     BecomesTask,
 }
@@ -76,11 +76,8 @@ impl fmt::Debug for Question {
 }
 
 impl Question {
-    pub(super) fn new(
-        request: Request,
-        reply: impl FnOnce(Bytes) + Send + Sync + 'static,
-    ) -> Box<Self> {
-        Box::new(Self { request, reply: Some(Box::new(reply)) })
+    pub(super) fn new(request: Request, reply: impl FnOnce(Bytes) + Send + Sync + 'static) -> Self {
+        Self { request, reply: Some(Box::new(reply)) }
     }
 
     /// What is asked.
@@ -131,7 +128,7 @@ struct State {
     ears: BTreeMap<u64, Caller>,
     /// Who waits for an answer that may come on another stream than the call's own.
     waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
-    kept: VecDeque<(Box<Question>, Instant)>,
+    kept: VecDeque<(Question, Instant)>,
 }
 
 /// Somebody who calls.

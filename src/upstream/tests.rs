@@ -76,7 +76,7 @@ fn program(command: &str, args: &[&str]) -> Instance {
         env: BTreeMap::from([("OWN".to_owned(), Secret::new("yes"))]),
         cwd: None,
     };
-    Instance { id: InstanceId::fresh(), endpoint }
+    Instance::new(endpoint)
 }
 
 fn server(flags: &[&str]) -> Instance {
@@ -325,7 +325,7 @@ async fn a_changed_definition_is_another_child() {
     let before = server(&["--modern"]);
     let pid = house.call(&before, "environment").await.expect("an answer")["pid"].clone();
 
-    let after = Instance { id: before.id, endpoint: server(&["--legacy"]).endpoint };
+    let after = Instance { id: before.id, ..server(&["--legacy"]) };
     house.call(&after, "echo").await.expect("an answer");
 
     assert_eq!(house.upstream.peer(&before.id).expect("greeted").era, Era::Legacy);

@@ -16,6 +16,7 @@ mod client_documents;
 mod consents;
 mod edge;
 mod extensions;
+mod instances;
 mod issuers;
 mod keys;
 mod links;

@@ -38,6 +38,29 @@ const APPROVE: &str = "/gateway/servers/{name}/changes/approve";
 const REJECT: &str = "/gateway/servers/{name}/changes/reject";
 const NO_KEY: &str = "/auth/api-keys/000000000000";
 
+const PLACES: &str = "/gateway/servers/{name}/instances";
+const PLACE: &str = "/gateway/servers/{name}/instances/{instance}";
+const CHECK: &str = "/gateway/servers/{name}/instances/{instance}/check";
+const OLDER_PLACES: &str = "/gateway/templates/{name}/instances";
+const OLDER_PLACE: &str = "/gateway/templates/{name}/instances/{instance}";
+const ITS: &str = "/gateway/servers/nobody/instances";
+const ITS_ONE: &str = "/gateway/servers/nobody/instances/x";
+const OLDER: &str = "/gateway/templates/nobody/instances";
+const OLDER_ONE: &str = "/gateway/templates/nobody/instances/x";
+
+/// The instances of a server that is not there.
+const INSTANCES: [Sample; 9] = [
+    sample("GET", PLACES, ITS, 404),
+    sending("POST", PLACES, ITS, 404),
+    sending("PATCH", PLACE, ITS_ONE, 404),
+    sample("DELETE", PLACE, ITS_ONE, 404),
+    sample("POST", CHECK, "/gateway/servers/nobody/instances/x/check", 404),
+    sample("GET", OLDER_PLACES, OLDER, 404),
+    sending("POST", OLDER_PLACES, OLDER, 404),
+    sending("PATCH", OLDER_PLACE, OLDER_ONE, 404),
+    sample("DELETE", OLDER_PLACE, OLDER_ONE, 404),
+];
+
 /// Signing in, and one's own account. A key belongs to no sign-in.
 const SIGNING_IN: [Sample; 16] = [
     sending("POST", "/auth/login", "/auth/login", 422),
@@ -154,6 +177,7 @@ const ISSUER_AT: &str = "/.well-known/oauth-authorization-server/{*path}";
 fn samples() -> Vec<Sample> {
     let mut all: Vec<Sample> = LISTS.map(|path| sample("GET", path, path, 200)).into();
     all.extend(ASKED);
+    all.extend(INSTANCES);
     all.extend(SIGNING_IN);
     all.extend(CLIENTS);
     // What it shows stands in its body as well as at the door.

@@ -20,8 +20,8 @@ use super::{
     vault::Vault,
 };
 use crate::domain::{
-    Actor, Change, Endpoint, FixedClock, Instance, InstanceId, NamespaceId, Noun, OrganizationId,
-    Secret, Server, ServerAuth, ServerId, ServerTls, State, Timestamp, Transport,
+    Actor, Change, Endpoint, FixedClock, Instance, NamespaceId, Noun, OrganizationId, Secret,
+    Server, ServerAuth, ServerId, ServerTls, State, Timestamp, Transport,
 };
 
 fn me() -> &'static Actor {
@@ -46,19 +46,17 @@ fn server(name: &str) -> Server {
         state: State::Active,
         prefixing: None,
         timeout_seconds: None,
-        instances: vec![Instance {
-            id: InstanceId::fresh(),
-            endpoint: Endpoint::Http {
-                url,
-                headers,
-                transport: Transport::Auto,
-                auth: ServerAuth::Bearer { token: Secret::new("hunter2-canary") },
-                tls: ServerTls::default(),
-            },
-        }],
+        instances: vec![Instance::new(Endpoint::Http {
+            url,
+            headers,
+            transport: Transport::Auto,
+            auth: ServerAuth::Bearer { token: Secret::new("hunter2-canary") },
+            tls: ServerTls::default(),
+        })],
         created_at: Timestamp::from_ms(1),
         updated_at: Timestamp::from_ms(1),
         on_change: None,
+        balance: crate::domain::Balance::default(),
     }
 }
 

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Asked, Said, Scripted};
 use crate::{
-    domain::{
-        Endpoint, Instance, InstanceId, Secret, ServerAuth, ServerTls, SystemClock, Transport,
-    },
+    domain::{Endpoint, Instance, Secret, ServerAuth, ServerTls, SystemClock, Transport},
     problem::chain,
     upstream::{Environment, Settings, Upstream},
     wire::{Address, Method},
@@ -38,7 +36,7 @@ impl House {
             auth: ServerAuth::None,
             tls: ServerTls::default(),
         };
-        let instance = Instance { id: InstanceId::fresh(), endpoint };
+        let instance = Instance::new(endpoint);
         Self { upstream: upstream.expect("an upstream"), instance }
     }
 

@@ -5,9 +5,7 @@ use tokio::sync::mpsc;
 
 use super::scripted::{Script, Scripted, Voice};
 use crate::{
-    domain::{
-        Endpoint, Instance, InstanceId, Secret, ServerAuth, ServerTls, SystemClock, Transport,
-    },
+    domain::{Endpoint, Instance, Secret, ServerAuth, ServerTls, SystemClock, Transport},
     problem::chain,
     upstream::{Ear, Environment, MidCall, Party, Settings, Upstream, Wanted},
     wire::{Address, Method, Request, Tells},
@@ -30,7 +28,7 @@ impl House {
         let url = server.url.parse().expect("a URL");
         let (auth, tls) = (ServerAuth::None, ServerTls::default());
         let endpoint = Endpoint::Http { url, headers, transport, auth, tls };
-        let instance = Instance { id: InstanceId::fresh(), endpoint };
+        let instance = Instance::new(endpoint);
         Self { upstream: upstream.expect("an upstream"), instance }
     }
 

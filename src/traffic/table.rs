@@ -1,0 +1,240 @@
+//! Tables: the instances of each server, as calls are shared among them.
+
+use std::{
+    collections::HashMap,
+    hash::BuildHasher,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    domain::{Instance, Preference, Server, ServerId, State, Strategy},
+    registry::{Circuit, InFlight, Registry},
+    traffic::{
+        balance::{Choose, Open, Seat, chooser},
+        retry::Budget,
+    },
+};
+
+/// The tables of all servers, at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) version: Option<u64>,
+    by_server: HashMap<ServerId, Arc<Table>>,
+}
+
+/// The instances of one server.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) server: Arc<Server>,
+    pub(super) budget: Budget,
+    strategy: Strategy,
+    seats: Box<[Seat]>,
+    /// Whether all seats are alike to people: active, and none preferred.
+    is_plain: bool,
+    chooser: Box<dyn Choose>,
+}
+
+/// Seats that a call was at already.
+pub(super) type Tried = SmallVec<[u16; 4]>;
+
+/// Why no seat is chosen.
+#[derive(Debug)]
+pub(super) enum NoSeat {
+    /// All were tried, or people want none to take calls.
+    Left,
+    /// All that are left are left alone for a while, the first of them for so long.
+    Resting(usize, Duration),
+}
+
+impl Tables {
+    /// The tables of what is registered. Those of servers that are as they were stay.
+    pub(super) fn of(registry: &Registry, strategy: Strategy, before: &Self) -> Self {
+        let version = registry.version();
+        let directory = registry.directory();
+        let by_server = directory.all().map(|server| {
+            let known = before.by_server.get(&server.id);
+            let is_same =
+                |known: &&Arc<Table>| known.server == *server && known.is_of(registry, strategy);
+            let table = known.filter(is_same).cloned();
+            (server.id, table.unwrap_or_else(|| Arc::new(Table::new(registry, server, strategy))))
+        });
+        Self { version: Some(version), by_server: by_server.collect() }
+    }
+
+    pub(super) fn find(&self, server: &ServerId) -> Option<&Arc<Table>> {
+        self.by_server.get(server)
+    }
+}
+
+impl Table {
+    fn new(registry: &Registry, server: &Arc<Server>, default: Strategy) -> Self {
+        let ranks = ranks(&server.instances, &server.balance.prefer);
+        let seat = |(instance, rank): (&Instance, u16)| Seat {
+            gauge: registry.gauge(&instance.id).unwrap_or_else(|| registry.blank_gauge()),
+            weight: instance.weight,
+            is_active: instance.state == State::Active,
+            rank,
+        };
+        let seats: Box<[Seat]> = server.instances.iter().zip(ranks).map(seat).collect();
+        let strategy = server.balance.strategy.unwrap_or(default);
+        Self {
+            server: server.clone(),
+            budget: Budget::default(),
+            strategy,
+            is_plain: seats.iter().all(|seat| seat.is_active && seat.rank == 0),
+            chooser: chooser(strategy, &seats),
+            seats,
+        }
+    }
+
+    fn is_of(&self, registry: &Registry, default: Strategy) -> bool {
+        let is_kept = |(instance, seat): (&Instance, &Seat)| {
+            registry.gauge(&instance.id).is_some_and(|gauge| Arc::ptr_eq(&gauge, &seat.gauge))
+        };
+        self.server.balance.strategy.unwrap_or(default) == self.strategy
+            && self.server.instances.iter().zip(&self.seats).all(is_kept)
+    }
+
+    /// Chooses a seat that the call was not at yet. Whoever must stay with one instance says who
+    /// they are.
+    pub(super) fn choose(
+        &self,
+        tried: &Tried,
+        owner: Option<&str>,
+        now: Instant,
+    ) -> Result<(usize, InFlight), NoSeat> {
+        let (open, resting) = self.open(tried, now);
+        if let Some(open) = open {
+            let at = match owner {
+                None => self.chooser.choose(&self.seats, &open),
+                Some(owner) => self.of_owner(owner, &open),
+            };
+            if let Some(place) = self.seats[at].gauge.enter(false) {
+                return Ok((at, place));
+            }
+        }
+        match resting {
+            Some((at, Duration::ZERO)) => match self.seats[at].gauge.enter(true) {
+                Some(place) => Ok((at, place)),
+                None => Err(NoSeat::Resting(at, Duration::ZERO)),
+            },
+            Some((at, wait)) => Err(NoSeat::Resting(at, wait)),
+            None => Err(NoSeat::Left),
+        }
+    }
+
+    /// The seats that are open, the best of them only; and, where none is, the one that can be
+    /// tried first, and in how long.
+    fn open(&self, tried: &Tried, now: Instant) -> (Option<Open>, Option<(usize, Duration)>) {
+        let is_closed = |seat: &Seat| seat.gauge.is_closed();
+        if self.is_plain && tried.is_empty() && self.seats.iter().all(is_closed) {
+            let open = (!self.seats.is_empty()).then_some(Open::All(self.seats.len()));
+            return (open, None);
+        }
+        let (mut open, mut rank): (SmallVec<[u16; 32]>, u16) = (SmallVec::new(), u16::MAX);
+        let mut resting: Option<(usize, Duration)> = None;
+        for (at, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.is_active) {
+            let place = u16::try_from(at).unwrap_or(u16::MAX);
+            if tried.contains(&place) || seat.rank > rank {
+                continue;
+            }
+            let wait = match seat.gauge.circuit(now) {
+                Circuit::Closed => {
+                    if seat.rank < rank {
+                        open.clear();
+                        rank = seat.rank;
+                    }
+                    open.push(place);
+                    continue;
+                }
+                Circuit::HalfOpen => Duration::ZERO,
+                // Somebody tries it now.
+                Circuit::Open(Duration::ZERO) => Duration::from_millis(1),
+                Circuit::Open(wait) => wait,
+            };
+            if resting.is_none_or(|(_, least)| wait < least) {
+                resting = Some((at, wait));
+            }
+        }
+        if open.is_empty() { (None, resting) } else { (Some(Open::Some(open)), None) }
+    }
+
+    /// The open seat of an owner: the same each time, as long as it is open, and another's where it
+    /// is not, without moving the owners of other seats (rendezvous hashing).
+    fn of_owner(&self, owner: &str, open: &Open) -> usize {
+        let hashes = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
+        let score = |at: &usize| hashes.hash_one((owner, self.server.instances[*at].id));
+        (0..open.len()).map(|number| open.at(number)).max_by_key(score).unwrap_or(0)
+    }
+
+    /// Why an instance is left alone.
+    pub(super) fn reason(&self, at: usize) -> Option<String> {
+        match self.seats[at].gauge.health() {
+            crate::domain::Health::Unhealthy { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// How many seats there are.
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+}
+
+/// How well each instance matches what is preferred: 0 is best.
+fn ranks(instances: &[Instance], prefer: &[Preference]) -> Vec<u16> {
+    // What the strongest preference says comes first.
+    let key = |instance: &Instance| -> Vec<f64> {
+        let says = |preference: &Preference| match preference {
+            Preference::Is { member, value } => {
+                f64::from(instance.metadata.get(member) != Some(value))
+            }
+            Preference::Least { member } => {
+                let number = instance.metadata.get(member).and_then(|it| it.trim().parse().ok());
+                number.filter(|number: &f64| !number.is_nan()).unwrap_or(f64::INFINITY)
+            }
+        };
+        prefer.iter().map(says).collect()
+    };
+    let keys: Vec<Vec<f64>> = instances.iter().map(key).collect();
+    let mut better: Vec<&Vec<f64>> = keys.iter().collect();
+    better.sort_by(|a, b| a.partial_cmp(b).expect("no key is without order"));
+    better.dedup();
+    let rank = |key| better.iter().position(|other| *other == key).unwrap_or(0);
+    keys.iter().map(|key| u16::try_from(rank(key)).unwrap_or(u16::MAX)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Endpoint;
+
+    fn instance(metadata: &[(&str, &str)]) -> Instance {
+        let (command, args, env, cwd) = ("x".to_owned(), Vec::new(), Default::default(), None);
+        let instance = Instance::new(Endpoint::Stdio { command, args, env, cwd });
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Instance { metadata: metadata.iter().map(own).collect(), ..instance }
+    }
+
+    #[test]
+    fn the_strongest_preference_decides_first() {
+        let instances = [
+            instance(&[("region", "us"), ("cost", "1")]),
+            instance(&[("region", "eu"), ("cost", "5")]),
+            instance(&[("region", "eu"), ("cost", "2")]),
+            instance(&[("region", "eu")]),
+        ];
+        let ranked = |prefer: &[&str]| {
+            let prefer: Vec<_> = prefer.iter().map(|it| it.parse().expect("one")).collect();
+            ranks(&instances, &prefer)
+        };
+
+        assert_eq!(ranked(&[]), [0, 0, 0, 0]);
+        assert_eq!(ranked(&["region=eu"]), [1, 0, 0, 0]);
+        assert_eq!(ranked(&["region=eu", "cost"]), [3, 1, 0, 2]);
+        assert_eq!(ranked(&["cost", "region=eu"]), [0, 2, 1, 3]);
+    }
+}

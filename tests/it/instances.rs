@@ -1,0 +1,276 @@
+//! Servers that run in several places: calls are shared, the sick are left alone, and nothing that
+//! may have run runs twice.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, AtomicUsize, Ordering},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Act, Answer, FakeServer, Gateway, answer, eventually, is_done, modern_result,
+};
+
+/// Two tools: one that only reads, and one that does something.
+const TOOLS: &str = r#"{"name":"look","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}},{"name":"act","inputSchema":{"type":"object"}}"#;
+const DONE: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
+
+/// How an instance is just now.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
+enum Mood {
+    Well,
+    Deaf,
+    Hanging,
+    Mad,
+}
+
+/// A server whose mood can be changed, and that counts the calls it was given.
+struct Moody {
+    server: FakeServer,
+    mood: Arc<AtomicU8>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Moody {
+    fn new() -> Self {
+        let (mood, calls) =
+            (Arc::new(AtomicU8::new(Mood::Well as u8)), Arc::<AtomicUsize>::default());
+        let (now, counted) = (mood.clone(), calls.clone());
+        let server = FakeServer::play(move |seen| {
+            if seen.body.is_empty() {
+                return Act::Status(405, String::new());
+            }
+            let asked = seen.json();
+            if asked["method"] == "tools/call" {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            match now.load(Ordering::SeqCst) {
+                it if it == Mood::Deaf as u8 => Act::Close,
+                it if it == Mood::Hanging as u8 => Act::Hang,
+                it if it == Mood::Mad as u8 => Act::Json("garbage".into()),
+                _ => Act::Json(answer(&asked, &modern_result(&asked, TOOLS, DONE))),
+            }
+        });
+        Self { server, mood, calls }
+    }
+
+    fn is(&self, mood: Mood) {
+        self.mood.store(mood as u8, Ordering::SeqCst);
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// Looking at instances is left to the tests that are about it.
+const QUIET: &str = "registry: { health: { enabled: false } }\n";
+
+fn registered(config: &str, balance: &Value, weights: &[u16]) -> (Gateway, Vec<Moody>) {
+    let gateway = Gateway::start_with(&[], config);
+    let all: Vec<Moody> = weights.iter().map(|_| Moody::new()).collect();
+    let instances: Vec<Value> = all
+        .iter()
+        .zip(weights)
+        .map(|(one, weight)| json!({"url": one.server.url, "weight": weight}))
+        .collect();
+    let form = json!({"name": "wiki", "instances": instances, "balance": balance});
+    let said = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()));
+    assert_eq!(said.status, 201, "{}", said.text());
+    (gateway, all)
+}
+
+fn call(gateway: &Gateway, tool: &str) -> Answer {
+    let name = format!("wiki__{tool}");
+    let params = format!(r#""name":"{name}","arguments":{{}}"#);
+    gateway.call_named("/mcp", "tools/call", Some(&name), &params)
+}
+
+fn shown(gateway: &Gateway) -> Vec<Value> {
+    let said = gateway.ask("GET", "/gateway/servers/wiki/instances", None).json();
+    said["data"].as_array().expect("a list").clone()
+}
+
+fn counts(all: &[Moody]) -> Vec<usize> {
+    all.iter().map(Moody::calls).collect()
+}
+
+#[test]
+fn calls_are_shared_as_the_strategy_says() {
+    for (balance, weights, expected) in [
+        (json!({}), [1, 1, 1], [20, 20, 20]),
+        (json!({"strategy": "weighted"}), [3, 2, 1], [30, 20, 10]),
+    ] {
+        let (gateway, all) = registered(QUIET, &balance, &weights);
+        for _ in 0..60 {
+            assert!(is_done(&call(&gateway, "act")));
+        }
+        assert_eq!(counts(&all), expected, "{balance}");
+    }
+}
+
+#[test]
+fn those_that_are_preferred_come_first_and_others_stand_in() {
+    let gateway = Gateway::start_with(&[], QUIET);
+    let all: Vec<Moody> = (0..3).map(|_| Moody::new()).collect();
+    let places = ["us", "eu", "eu"];
+    let costs = ["1", "5", "2"];
+    let instances: Vec<Value> = (0..3)
+        .map(|at| {
+            let metadata = json!({"region": places[at], "cost": costs[at]});
+            json!({"url": all[at].server.url, "metadata": metadata})
+        })
+        .collect();
+    let balance = json!({"prefer": ["region=eu", "cost"]});
+    let form = json!({"name": "wiki", "instances": instances, "balance": balance});
+    let said = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()));
+    assert_eq!(said.status, 201, "{}", said.text());
+
+    for _ in 0..5 {
+        assert!(is_done(&call(&gateway, "look")));
+    }
+    assert_eq!(counts(&all), [0, 0, 5]);
+
+    let third = shown(&gateway)[2]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/gateway/servers/wiki/instances/{third}");
+    let said = gateway.ask("PATCH", &path, Some(r#"{"state":"maintenance"}"#));
+    assert_eq!((said.status, said.json()["data"]["state"].as_str()), (200, Some("maintenance")));
+    assert!(is_done(&call(&gateway, "look")));
+    assert_eq!(counts(&all), [0, 1, 5]);
+}
+
+#[test]
+fn what_only_reads_is_made_again_elsewhere_and_nothing_else() {
+    for mood in [Mood::Deaf, Mood::Mad, Mood::Hanging] {
+        let config = format!("{QUIET}pipeline: {{ timeout_seconds: 3 }}\n");
+        let (gateway, all) = registered(&config, &json!({}), &[1, 1]);
+        all[0].is(mood);
+
+        for _ in 0..4 {
+            assert!(is_done(&call(&gateway, "look")), "it only reads");
+        }
+        assert_eq!(all[1].calls(), 4);
+
+        let before = all[0].calls() + all[1].calls();
+        let failed = (0..2).filter(|_| !is_done(&call(&gateway, "act"))).count();
+        assert_eq!(failed, 1, "one of two went where it is lost");
+        assert_eq!(all[0].calls() + all[1].calls(), before + 2, "none ran twice");
+    }
+}
+
+#[test]
+fn a_dead_instance_costs_no_call_and_is_left_alone() {
+    let gateway = Gateway::start_with(&[], QUIET);
+    let well = Moody::new();
+    let instances = json!([{"url": "http://127.0.0.1:1/mcp"}, {"url": well.server.url}]);
+    let form = json!({"name": "wiki", "instances": instances}).to_string();
+    assert_eq!(gateway.ask("POST", "/gateway/servers?wait=true", Some(&form)).status, 201);
+
+    // Nothing was delivered, so that everything may go elsewhere.
+    for _ in 0..30 {
+        assert!(is_done(&call(&gateway, "act")), "the other answers");
+    }
+    let first = &shown(&gateway)[0];
+    assert_eq!(
+        (first["health"].as_str(), first["circuit"].as_str()),
+        (Some("unhealthy"), Some("open"))
+    );
+    let failures = first["consecutive_failures"].as_u64().expect("a number");
+    assert!((5..=7).contains(&failures), "it was tried {failures} times");
+    assert_eq!(well.calls(), 30);
+}
+
+#[test]
+fn the_sick_are_tried_by_checks_and_come_back() {
+    let config = "registry: { breaker: { failures: 2, recovery_ms: 100 } }\n";
+    let (gateway, all) = registered(config, &json!({}), &[1, 1]);
+    all[0].is(Mood::Mad);
+    for _ in 0..8 {
+        assert!(is_done(&call(&gateway, "look")));
+    }
+    assert_ne!(shown(&gateway)[0]["circuit"], "closed");
+    let before = all[0].calls();
+
+    all[0].is(Mood::Well);
+    eventually("it is called again", || {
+        assert!(is_done(&call(&gateway, "look")));
+        (all[0].calls() > before).then_some(())
+    });
+    let first = &shown(&gateway)[0];
+    assert_eq!(
+        (first["health"].as_str(), first["circuit"].as_str()),
+        (Some("healthy"), Some("closed"))
+    );
+    assert!(!first["checks"].as_array().expect("checks").is_empty(), "{first}");
+}
+
+#[test]
+fn where_all_are_sick_it_is_said_when_to_come_back() {
+    let config =
+        "registry: { health: { enabled: false }, breaker: { failures: 1, recovery_ms: 30000 } }\n";
+    let (gateway, all) = registered(config, &json!({}), &[1, 1]);
+    for one in &all {
+        one.is(Mood::Mad);
+    }
+    call(&gateway, "look");
+
+    let said = call(&gateway, "look");
+
+    let wait: u64 = said.headers["retry-after"].parse().expect("seconds");
+    assert!((28..=30).contains(&wait), "{wait}");
+    let message = said.json()["error"]["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("wiki: it answered something that is not MCP"), "{message}");
+    assert!(message.contains("it is asked again in"), "{message}");
+}
+
+#[test]
+fn instances_join_change_and_leave() {
+    let (gateway, all) = registered(QUIET, &json!({}), &[1]);
+    let another = Moody::new();
+    let form =
+        json!({"endpoint": another.server.url, "transport": "http", "weight": 4}).to_string();
+    let said = gateway.ask("POST", "/gateway/templates/wiki/instances", Some(&form));
+    assert_eq!(
+        (said.status, said.json()["data"]["weight"].as_u64()),
+        (201, Some(4)),
+        "{}",
+        said.text()
+    );
+    let id = said.json()["data"]["id"].as_str().expect("an id").to_owned();
+    for _ in 0..4 {
+        assert!(is_done(&call(&gateway, "act")));
+    }
+    assert_eq!((all[0].calls(), another.calls()), (2, 2));
+
+    let path = format!("/gateway/servers/wiki/instances/{id}");
+    let checked = gateway.ask("POST", &format!("{path}/check"), None);
+    assert_eq!((checked.status, checked.json()["data"]["health"].as_str()), (200, Some("healthy")));
+    assert_eq!(gateway.ask("PATCH", &path, Some(r#"{"weight":0}"#)).status, 422);
+    assert_eq!(gateway.ask("DELETE", &path, None).status, 200);
+    assert_eq!(gateway.ask("DELETE", &path, None).status, 404);
+    assert!(is_done(&call(&gateway, "act")));
+    assert_eq!((all[0].calls(), another.calls()), (3, 2));
+
+    let last = shown(&gateway)[0]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/gateway/servers/wiki/instances/{last}");
+    assert_eq!(gateway.ask("DELETE", &path, None).status, 409, "the only one stays");
+}
+
+#[test]
+fn what_is_listed_comes_from_whoever_answers() {
+    let gateway = Gateway::start_with(&[], QUIET);
+    let well = Moody::new();
+    let instances = json!([{"url": "http://127.0.0.1:1/mcp"}, {"url": well.server.url}]);
+    let form = json!({"name": "wiki", "instances": instances}).to_string();
+
+    let said = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form));
+
+    assert_eq!(
+        (said.status, said.json()["data"]["tools"].as_u64()),
+        (201, Some(2)),
+        "{}",
+        said.text()
+    );
+}
