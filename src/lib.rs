@@ -41,4 +41,5 @@ mod config;
 
 pub mod app;
 
+#[expect(clippy::large_futures, reason = "a command is carried out once")]
 pub mod cli;

@@ -7,7 +7,9 @@ mod db;
 mod doctor;
 mod failure;
 mod holder;
+mod instances;
 mod keys;
+mod launch;
 mod links;
 mod lock;
 mod login;
@@ -106,6 +108,15 @@ enum Verb {
     /// Servers: add, remove, list
     #[command(subcommand, alias = "servers", after_help = "Example:\n  tollhouse server list")]
     Server(servers::Servers),
+    /// Where servers run: list, add, update, remove, check
+    #[command(
+        subcommand,
+        alias = "instances",
+        after_help = "Example:\n  tollhouse instance list wiki"
+    )]
+    Instance(instances::Instances),
+    /// Have so many processes of a server run
+    Scale(servers::Scale),
     /// Tools: list, show, call
     #[command(subcommand, alias = "tool", after_help = "Example:\n  tollhouse tools list")]
     Tools(tools::Tools),
@@ -223,6 +234,8 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Deregister(name) => servers::run(context, servers::Servers::Remove(name)).await?,
         Verb::List => servers::run(context, servers::Servers::List).await?,
         Verb::Server(servers) => servers::run(context, servers).await?,
+        Verb::Instance(instances) => instances::run(context, instances).await?,
+        Verb::Scale(scale) => servers::run(context, servers::Servers::Scale(scale)).await?,
         Verb::Tools(tools) => tools::run(context, tools).await?,
         Verb::Status => status::run(context).await?,
         Verb::Stdio(stdio) => stdio::run(context, stdio).await?,

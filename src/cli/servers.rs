@@ -1,19 +1,18 @@
 //! `tollhouse register`, `deregister`, `list`: the servers behind the gateway.
 
-use std::{collections::BTreeMap, path::Path};
-
 use clap::{Args, Subcommand};
 
 use super::{
     Context, Failure,
+    launch::Place,
     out::{Format, tamed},
-    outward::{self, AuthFlags, ChangeAuth, ChangeTls, TlsFlags},
+    outward::{self, ChangeAuth, ChangeTls},
     reach::reach,
     table::{or_dash, transport},
 };
 use crate::{
     app::Folder,
-    client::{Client, Launch, Offered, ServerForm, ServerView},
+    client::{Balance, Client, Offered, ServerChange, ServerForm, ServerView},
 };
 
 /// Lines of a silent server's standard error that are shown.
@@ -30,37 +29,8 @@ Examples:
 pub(super) struct Register {
     /// Name, as it will stand before its tools
     name: String,
-    /// URL of the server's MCP endpoint
-    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "command_line", "env", "cwd"])]
-    endpoint: Option<String>,
-    /// Header shown to the server with every request
-    #[arg(
-        long = "header",
-        value_name = "NAME: VALUE",
-        requires = "endpoint",
-        conflicts_with_all = ["command", "command_line", "env", "cwd"]
-    )]
-    headers: Vec<String>,
     #[command(flatten)]
-    auth: AuthFlags,
-    #[command(flatten)]
-    tls: TlsFlags,
-    /// How messages travel there; without it, that is found out
-    #[arg(
-        long,
-        value_name = "TRANSPORT",
-        value_parser = ["auto", "streamable_http", "http", "sse", "websocket", "stdio"]
-    )]
-    transport: Option<String>,
-    /// Variable for the command; without a value, this shell's own
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Folder the command starts in
-    #[arg(long, alias = "working-dir", value_name = "DIR")]
-    cwd: Option<String>,
-    /// Command in one text; `-- CMD ARGS` needs no quotes
-    #[arg(long = "command", value_name = "TEXT", conflicts_with = "command")]
-    command_line: Option<String>,
+    place: Place,
     /// When tool names carry the server's name
     #[arg(long, value_parser = ["always", "conflict", "never"])]
     prefix: Option<String>,
@@ -76,12 +46,35 @@ pub(super) struct Register {
     /// What becomes of a definition that is not as at first sight
     #[arg(long, value_parser = ["accept", "review"])]
     on_change: Option<String>,
+    #[command(flatten)]
+    sharing: Sharing,
+    /// How many processes of the command run
+    #[arg(long, value_name = "N", conflicts_with = "endpoint")]
+    replicas: Option<usize>,
     /// Do not wait until it was asked what it offers
     #[arg(long)]
     no_wait: bool,
-    /// Program and arguments
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<String>,
+}
+
+/// How calls are shared among the instances of a server.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Sharing {
+    /// Which instance is next
+    #[arg(long, value_parser = STRATEGIES)]
+    strategy: Option<String>,
+    /// Instances taken first, by their metadata: NAME=VALUE, or NAME for the smallest number
+    #[arg(long, value_name = "PREFERENCE")]
+    prefer: Vec<String>,
+}
+
+const STRATEGIES: [&str; 6] =
+    ["round_robin", "least_connections", "weighted", "health_based", "random", "ewma"];
+
+impl Sharing {
+    fn balance(self) -> Option<Balance> {
+        let is_given = self.strategy.is_some() || !self.prefer.is_empty();
+        is_given.then_some(Balance { strategy: self.strategy, prefer: self.prefer })
+    }
 }
 
 /// Takes a server out.
@@ -109,15 +102,45 @@ pub(super) enum Servers {
     #[command(alias = "ls", after_help = "Example:\n  tollhouse server list -o json")]
     List,
     /// Change a server
-    #[command(after_help = "Example:\n  tollhouse server update time --on-change review")]
-    Update {
-        /// Name or id
-        server: String,
-        /// What becomes of a definition that is not as it was
-        #[arg(long, value_parser = ["accept", "review"])]
-        on_change: String,
-    },
+    #[command(after_help = "\
+Examples:
+  tollhouse server update time --on-change review
+  tollhouse server update time --strategy weighted --prefer region=eu
+  tollhouse server update time --state maintenance")]
+    Update(Update),
+    /// Have so many processes of a server run
+    #[command(after_help = "Example:\n  tollhouse server scale time 3")]
+    Scale(Scale),
 }
+
+/// What is to be different about a server.
+#[derive(Debug, Clone, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "strategy", "prefer"])]
+pub(super) struct Update {
+    /// Name or id
+    server: String,
+    /// What becomes of a definition that is not as it was
+    #[arg(long, value_parser = ["accept", "review"])]
+    on_change: Option<String>,
+    /// Whether it takes calls
+    #[arg(long, value_parser = STATES)]
+    state: Option<String>,
+    #[command(flatten)]
+    sharing: Sharing,
+}
+
+/// Has so many processes of a server run.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  tollhouse scale time 3")]
+pub(super) struct Scale {
+    /// Name or id
+    server: String,
+    /// How many
+    replicas: usize,
+}
+
+/// What people may want of servers and their instances.
+pub(super) const STATES: [&str; 3] = ["active", "inactive", "maintenance"];
 
 pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failure> {
     match servers {
@@ -126,21 +149,35 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
         Servers::Auth(change) => outward::change_auth(context, change).await,
         Servers::Tls(change) => outward::change_tls(context, change).await,
         Servers::List => list(context).await,
-        Servers::Update { server, on_change } => update(context, &server, &on_change).await,
+        Servers::Update(wanted) => {
+            let change = ServerChange {
+                on_change: wanted.on_change,
+                state: wanted.state,
+                balance: wanted.sharing.balance(),
+                replicas: None,
+            };
+            update(context, &wanted.server, &change).await
+        }
+        Servers::Scale(Scale { server, replicas }) => {
+            let change = ServerChange { replicas: Some(replicas), ..ServerChange::default() };
+            update(context, &server, &change).await
+        }
     }
 }
 
 async fn add(context: &Context, register: Register) -> Result<(), Failure> {
-    let launch = launch(context, &register)?;
+    let launch = register.place.launch(context, &register.name)?;
     let form = ServerForm {
         name: register.name,
         launch,
-        transport: register.transport,
+        transport: register.place.transport,
         prefix: register.prefix,
         namespace: register.namespace,
         description: register.description,
         timeout_seconds: register.timeout_seconds,
         on_change: register.on_change,
+        balance: register.sharing.balance(),
+        replicas: register.replicas,
     };
     reach(context, Folder::MustBeThere, async |client| {
         let server = if register.no_wait {
@@ -222,12 +259,16 @@ async fn remove(context: &Context, deregister: Deregister) -> Result<(), Failure
     context.out.done("removed", deregister.server, &note)
 }
 
-async fn update(context: &Context, server: &str, on_change: &str) -> Result<(), Failure> {
+async fn update(context: &Context, server: &str, change: &ServerChange) -> Result<(), Failure> {
     let changed = reach(context, Folder::MustBeThere, async |client| {
-        let changed = client.server_on_change(server, on_change).await;
+        let changed = client.server_change(server, change).await;
         changed.map_err(Failure::unless_there("'tollhouse list' shows which servers there are"))
     });
-    let server = changed.await?;
+    let mut server = changed.await?;
+    if context.out.format == Format::Table {
+        // A list of their own shows them better.
+        server.more.remove("instances");
+    }
     context.out.one(&server, &server.name)
 }
 
@@ -253,72 +294,6 @@ async fn list(context: &Context) -> Result<(), Failure> {
             ]
         },
     )
-}
-
-fn launch(context: &Context, register: &Register) -> Result<Launch, Failure> {
-    if let Some(url) = &register.endpoint {
-        let headers = register.headers.iter().map(|header| split_header(header));
-        return Ok(Launch::Http {
-            url: url.clone(),
-            headers: headers.collect::<Result<_, _>>()?,
-            auth: register.auth.read(context)?,
-            tls: register.tls.read()?,
-        });
-    }
-    if register.auth.is_given() || register.tls.is_given() {
-        let why = "a command is given what it needs with --env";
-        return Err(Failure::misuse("--auth and --tls belong to an --endpoint", why));
-    }
-    let mut words = match &register.command_line {
-        Some(text) => shell_words::split(text)
-            .map_err(|error| Failure::misuse("the command cannot be split", error.to_string()))?,
-        None => register.command.clone(),
-    };
-    if words.is_empty() {
-        let why = "neither --endpoint URL nor -- CMD ARGS was given";
-        return Err(Failure::misuse(format!("where is {}?", register.name), why)
-            .with_fix(format!("for example: tollhouse register {} -- uvx CMD", register.name)));
-    }
-    let args = words.split_off(1);
-    let command = words.remove(0);
-    let is_here = context.url().is_none();
-    let env = register.env.iter().map(|pair| split_variable(context, pair));
-    Ok(Launch::Stdio {
-        // A path is meant from where it was typed; the gateway starts things elsewhere.
-        command: if is_here && command.contains('/') { absolute(&command) } else { command },
-        args,
-        env: env.collect::<Result<BTreeMap<_, _>, _>>()?,
-        cwd: register.cwd.as_ref().map(|cwd| if is_here { absolute(cwd) } else { cwd.clone() }),
-    })
-}
-
-fn absolute(path: &str) -> String {
-    let absolute = std::path::absolute(Path::new(path));
-    absolute
-        .ok()
-        .and_then(|path| path.to_str().map(str::to_owned))
-        .unwrap_or_else(|| path.to_owned())
-}
-
-fn split_header(header: &str) -> Result<(String, String), Failure> {
-    let split = header.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
-    let (name, value) = split.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-        Failure::misuse("a header is not of the right form", "it has no name before a colon")
-            .with_fix("write for example --header 'Authorization: Bearer KEY'")
-    })?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-/// `NAME=VALUE`, or the name of a variable of this shell, which keeps its value out of sight.
-fn split_variable(context: &Context, pair: &str) -> Result<(String, String), Failure> {
-    if let Some((name, value)) = pair.split_once('=') {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    let value = context.environment.get(pair).ok_or_else(|| {
-        Failure::misuse(format!("the variable {pair} is not set here"), "--env gave it no value")
-            .with_fix(format!("write --env {pair}=VALUE, or set it in this shell"))
-    })?;
-    Ok((pair.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Client, Error};
+use super::{Balance, Client, Error};
 use crate::domain::{Secret, ServerAuth, ServerTls};
 
 /// Servers and keys asked for at once: more than there can be.
@@ -75,6 +75,12 @@ pub struct ServerForm {
     /// What happens when it says something else than it did: `accept` or `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_change: Option<String>,
+    /// How calls are shared among its instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    /// How many processes of its program run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<usize>,
 }
 
 /// A registered server.

@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod consents;
+mod instances;
 mod line;
 mod links;
 mod live;
@@ -25,6 +26,7 @@ use crate::{
 pub use self::{
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
+    instances::{Balance, InstanceChange, InstanceForm, InstanceView, ServerChange},
     line::Line,
     links::{LinkBegun, LinkView},
     live::{ClientSession, ServerProcess},

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Client, Error, ServerView, manage::segment};
+use super::{Client, Error, manage::segment};
 
 /// A definition that does not count, and what it changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,16 +116,6 @@ pub struct Locking {
 }
 
 impl Client {
-    /// Says what happens when a server changes what it says.
-    pub async fn server_on_change(
-        &self,
-        server: &str,
-        on_change: &str,
-    ) -> Result<ServerView, Error> {
-        let path = format!("/gateway/servers/{}", segment(server));
-        self.patch(&path, &json!({ "on_change": on_change })).await
-    }
-
     /// What a server changed that does not count.
     pub async fn changes(&self, server: &str) -> Result<Vec<ChangeView>, Error> {
         self.get(&format!("/gateway/servers/{}/changes", segment(server))).await

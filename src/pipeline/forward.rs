@@ -197,6 +197,8 @@ impl Pipeline {
             };
             let may_try_again = attempts.count() < self.settings.max_attempts
                 && is_safe(&failed, is_repeatable)
+                // Whoever says when to come back is not asked before; others are.
+                && (others > 0 || failed.retry_after_seconds().is_none())
                 && Instant::now() < patience.deadline
                 && candidates.may_retry();
             if !may_try_again {
@@ -354,7 +356,7 @@ async fn ask_of(upstream: &Upstream, pick: &Pick, ask: Ask<'_>) -> Result<Answer
 /// twice.
 fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
     let may_run = !error.was_delivered() || (is_repeatable && error.is_about_the_server());
-    may_run && error.retry_after_seconds().is_none() && !error.is_about_the_token()
+    may_run && !error.is_about_the_token()
 }
 
 /// Whether a call may run twice: what only reads, and tools that say so of themselves.

@@ -168,10 +168,11 @@ impl Registry {
         let (directory, now) = (self.directory(), self.0.clock.tick());
         let mut looking = FuturesUnordered::new();
         for server in directory.all().filter(|server| server.state == State::Active) {
-            for instance in server.instances.iter().filter(|it| self.is_looked_at(it)) {
+            for instance in server.instances.iter().filter(|it| Self::is_looked_at(it)) {
                 let circuit = self.gauge(&instance.id).map(|gauge| gauge.circuit(now));
                 let is_wanted = match circuit {
-                    Some(Circuit::Closed) => is_due,
+                    // A process that sleeps is left asleep.
+                    Some(Circuit::Closed) => is_due && !self.0.upstream.is_asleep(instance),
                     Some(Circuit::HalfOpen) => true,
                     Some(Circuit::Open(_)) | None => false,
                 };
@@ -187,16 +188,15 @@ impl Registry {
         while looking.next().await.is_some() {}
     }
 
-    /// Processes that sleep are left asleep, and where everybody has an account of their own there
-    /// is nobody to ask as.
-    fn is_looked_at(&self, instance: &Instance) -> bool {
+    /// Where everybody has an account of their own, there is nobody to ask as.
+    fn is_looked_at(instance: &Instance) -> bool {
         let is_personal = match &instance.endpoint {
             Endpoint::Http { auth, .. } => {
                 matches!(auth, ServerAuth::OAuth(_) | ServerAuth::TokenExchange(_))
             }
             Endpoint::Stdio { .. } => false,
         };
-        instance.state == State::Active && !is_personal && !self.0.upstream.is_asleep(instance)
+        instance.state == State::Active && !is_personal
     }
 
     /// Looks at one instance: whether it answers what costs nothing to answer.

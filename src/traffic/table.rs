@@ -213,7 +213,8 @@ mod tests {
     use crate::domain::Endpoint;
 
     fn instance(metadata: &[(&str, &str)]) -> Instance {
-        let (command, args, env, cwd) = ("x".to_owned(), Vec::new(), Default::default(), None);
+        let (command, args, env, cwd) =
+            ("x".to_owned(), Vec::new(), std::collections::BTreeMap::new(), None);
         let instance = Instance::new(Endpoint::Stdio { command, args, env, cwd });
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Instance { metadata: metadata.iter().map(own).collect(), ..instance }

@@ -1,12 +1,16 @@
 """A server of one tool, `say`, that can fall ill on command. Speaks 2026-07-28 only.
 
 `scripted.py http NAME PORT` serves /mcp, and takes its mood by POST /mood {"mood": …}: `well`
-answers, `hang` stays silent until the mood changes, `garbage` answers nonsense of changing kinds.
-`scripted.py stdio NAME` is always well.
+answers, `slow` answers late, `hang` stays silent until the mood changes, `garbage` answers nonsense
+of changing kinds. `scripted.py stdio NAME` is always well.
+
+Where SCRIPTED_LEDGER names a file, it has two more tools: `look` only reads, `act` does something.
+The file gets a line for each call that is carried out, and one for each request while it is ill.
 """
 
 import itertools
 import json
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +18,8 @@ from typing import Any
 
 REVISION = "2026-07-28"
 LONGEST_HANG_S = 300
+SLOW_S = 0.5
+LEDGER = os.environ.get("SCRIPTED_LEDGER", "")
 GARBAGE = itertools.cycle(
     [
         b"}{ not JSON",
@@ -26,6 +32,13 @@ GARBAGE = itertools.cycle(
 )
 
 
+def note(*words: str) -> None:
+    """A line of the ledger, written at once: several processes write to it."""
+    if LEDGER:
+        with open(LEDGER, "a") as ledger:
+            ledger.write(" ".join(words) + "\n")
+
+
 def result(name: str, method: str, params: dict[str, Any]) -> dict[str, Any] | None:
     fresh = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
     match method:
@@ -35,8 +48,14 @@ def result(name: str, method: str, params: dict[str, Any]) -> dict[str, Any] | N
             return {**fresh, **known, "_meta": own}
         case "tools/list":
             text = {"type": "object", "properties": {"text": {"type": "string"}}}
-            return {**fresh, "tools": [{"name": "say", "inputSchema": text}]}
+            tools: list[dict[str, Any]] = [{"name": "say", "inputSchema": text}]
+            if LEDGER:
+                reads = {"readOnlyHint": True}
+                tools.append({"name": "look", "inputSchema": text, "annotations": reads})
+                tools.append({"name": "act", "inputSchema": text})
+            return {**fresh, "tools": tools}
         case "tools/call":
+            note("ran", name, params["name"], str(params.get("arguments", {}).get("text")))
             said = f"{name} says {params.get('arguments', {}).get('text')}"
             return {"resultType": "complete", "content": [{"type": "text", "text": said}]}
     return None
@@ -67,7 +86,13 @@ class Handler(BaseHTTPRequestHandler):
                 Handler.mood = body["mood"]
                 self.changed.notify_all()
             self.reply(200, b"{}")
-        elif self.mood == "hang":
+            return
+        if self.mood != "well":
+            note("ill", self.name, self.mood, body["method"])
+        if self.mood == "slow":
+            with self.changed:
+                self.changed.wait_for(lambda: self.mood != "slow", SLOW_S)
+        if self.mood == "hang":
             with self.changed:
                 self.changed.wait_for(lambda: self.mood != "hang", LONGEST_HANG_S)
             self.close_connection = True

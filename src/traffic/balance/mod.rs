@@ -79,7 +79,7 @@ pub(super) fn chooser(strategy: Strategy, seats: &[Seat]) -> Box<dyn Choose> {
         Strategy::Weighted => Box::new(weighted::Weighted::new(seats)),
         Strategy::HealthBased => Box::new(health_based::HealthBased),
         Strategy::Random => Box::new(random::Random),
-        Strategy::Ewma => Box::new(ewma::Ewma::default()),
+        Strategy::Ewma => Box::new(ewma::Ewma),
     }
 }
 
