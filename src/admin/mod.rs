@@ -21,6 +21,7 @@ mod servers;
 mod sessions;
 mod setup;
 mod status;
+mod templates;
 mod transports;
 mod users;
 
@@ -173,11 +174,13 @@ fn routes() -> Vec<Route> {
 fn places() -> Vec<Route> {
     use Need::May;
     use Permission as P;
-    let mut routes = vec![post(
-        "/gateway/servers/{name}/instances/{instance}/check",
-        May(P::ServersWrite),
-        instances::check,
-    )];
+    let check = "/gateway/servers/{name}/instances/{instance}/check";
+    let mut routes = vec![
+        post(check, May(P::ServersWrite), instances::check),
+        get("/gateway/templates", May(P::ServersRead), templates::names),
+        get("/gateway/registry", May(P::ServersRead), templates::registry),
+        get("/gateway/stats", May(P::ServersRead), templates::stats),
+    ];
     for [all, one] in [
         ["/gateway/servers/{name}/instances", "/gateway/servers/{name}/instances/{instance}"],
         ["/gateway/templates/{name}/instances", "/gateway/templates/{name}/instances/{instance}"],

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::gauge::{Check, Gauge, InFlight, Outcome, Turn};
 use crate::{
     domain::{Endpoint, Health, Instance, InstanceId, Server, ServerAuth, State},
-    registry::{Circuit, Directory, Registry},
+    registry::{Circuit, Directory, Registry, instance::is_program},
     upstream::Ask,
     wire::{Address, Era, Method, Request},
 };
@@ -46,6 +46,11 @@ impl Registry {
     /// What an instance has been through; none where it is not registered any more.
     pub(crate) fn gauge(&self, instance: &InstanceId) -> Option<Arc<Gauge>> {
         self.0.health.0.read().get(instance).cloned()
+    }
+
+    /// How instances are looked at that nobody calls.
+    pub(crate) fn checks(&self) -> &Settings {
+        &self.0.settings.health
     }
 
     /// A gauge of something that is not registered.
@@ -171,8 +176,8 @@ impl Registry {
             for instance in server.instances.iter().filter(|it| Self::is_looked_at(it)) {
                 let circuit = self.gauge(&instance.id).map(|gauge| gauge.circuit(now));
                 let is_wanted = match circuit {
-                    // A process that sleeps is left asleep.
-                    Some(Circuit::Closed) => is_due && !self.0.upstream.is_asleep(instance),
+                    // Asking a process would keep it awake; whether it lives is known anyway.
+                    Some(Circuit::Closed) => is_due && !is_program(instance),
                     Some(Circuit::HalfOpen) => true,
                     Some(Circuit::Open(_)) | None => false,
                 };

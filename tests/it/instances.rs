@@ -226,6 +226,31 @@ fn where_all_are_sick_it_is_said_when_to_come_back() {
 }
 
 #[test]
+fn predecessors_read_it_in_numbers() {
+    let (gateway, _all) = registered(QUIET, &json!({}), &[1, 1]);
+    for _ in 0..4 {
+        call(&gateway, "act");
+    }
+    let ask = |path: &str| gateway.ask("GET", path, None).json();
+
+    assert_eq!(ask("/gateway/templates"), json!({"templates": ["wiki"]}));
+    let stats = ask("/gateway/stats");
+    assert_eq!(stats["total_requests"], 4, "{stats}");
+    assert_eq!(stats["registry"]["templates"]["wiki"]["total_instances"], 2, "{stats}");
+    let each = stats["load_balancer"]["requests_per_instance"].as_object().expect("numbers");
+    assert!(each.len() == 2 && each.values().all(|calls| calls == 2), "{stats}");
+    let registry = ask("/gateway/registry");
+    assert_eq!(registry["templates"]["wiki"]["instances"].as_array().map(Vec::len), Some(2));
+    assert_eq!(registry["templates"]["wiki"]["load_balancer"]["strategy"], "round_robin");
+    let health = ask("/mcp/wiki/health");
+    assert_eq!(
+        (health["total_instances"].as_u64(), health["healthy_instances"].as_u64()),
+        (Some(2), Some(2)),
+        "{health}"
+    );
+}
+
+#[test]
 fn instances_join_change_and_leave() {
     let (gateway, all) = registered(QUIET, &json!({}), &[1]);
     let another = Moody::new();

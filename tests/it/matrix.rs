@@ -82,7 +82,10 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 29] = [
+const LISTS: [&str; 32] = [
+    "/gateway/templates",
+    "/gateway/registry",
+    "/gateway/stats",
     "/health",
     "/ready",
     "/gateway/health",
