@@ -16,6 +16,7 @@ mod permissions;
 mod policies;
 mod processes;
 mod push;
+mod registry_file;
 mod route;
 mod servers;
 mod sessions;
@@ -180,6 +181,8 @@ fn places() -> Vec<Route> {
         get("/gateway/templates", May(P::ServersRead), templates::names),
         get("/gateway/registry", May(P::ServersRead), templates::registry),
         get("/gateway/stats", May(P::ServersRead), templates::stats),
+        post("/gateway/registry/import", May(P::ServersWrite), registry_file::read),
+        get("/gateway/registry/export", May(P::ServersWrite), registry_file::write),
     ];
     for [all, one] in [
         ["/gateway/servers/{name}/instances", "/gateway/servers/{name}/instances/{instance}"],

@@ -20,6 +20,7 @@ mod out;
 mod outward;
 mod policies;
 mod reach;
+mod registry_file;
 mod servers;
 mod sessions;
 mod setup;
@@ -117,6 +118,10 @@ enum Verb {
     Instance(instances::Instances),
     /// Have so many processes of a server run
     Scale(servers::Scale),
+    /// Register the servers that a file names
+    Import(registry_file::Import),
+    /// Write down which servers are registered
+    Export(registry_file::Export),
     /// Tools: list, show, call
     #[command(subcommand, alias = "tool", after_help = "Example:\n  tollhouse tools list")]
     Tools(tools::Tools),
@@ -236,6 +241,8 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Server(servers) => servers::run(context, servers).await?,
         Verb::Instance(instances) => instances::run(context, instances).await?,
         Verb::Scale(scale) => servers::run(context, servers::Servers::Scale(scale)).await?,
+        Verb::Import(import) => registry_file::import(context, import).await?,
+        Verb::Export(export) => registry_file::export(context, export).await?,
         Verb::Tools(tools) => tools::run(context, tools).await?,
         Verb::Status => status::run(context).await?,
         Verb::Stdio(stdio) => stdio::run(context, stdio).await?,

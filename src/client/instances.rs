@@ -152,6 +152,43 @@ impl Client {
     }
 }
 
+/// What became of a server that a file names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedView {
+    /// Its name.
+    pub name: String,
+    /// `registered`, `ready` (it would be), `there`, `needs`, `left_out` or `refused`.
+    pub outcome: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// What must be known first.
+    #[serde(default)]
+    pub needs: Vec<String>,
+}
+
+impl Client {
+    /// Registers the servers that a file names, or tells what would become of each.
+    pub async fn import(
+        &self,
+        text: &str,
+        variables: &BTreeMap<String, String>,
+        is_dry_run: bool,
+    ) -> Result<Vec<ImportedView>, Error> {
+        let asked = serde_json::json!({
+            "text": text,
+            "variables": variables,
+            "dry_run": is_dry_run,
+        });
+        self.post("/gateway/registry/import", &asked).await
+    }
+
+    /// Everything that is registered, without secrets.
+    pub async fn export(&self) -> Result<Value, Error> {
+        self.get("/gateway/registry/export").await
+    }
+}
+
 fn places(server: &str) -> String {
     format!("/gateway/servers/{}/instances", segment(server))
 }

@@ -26,7 +26,7 @@ use crate::{
 pub use self::{
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
-    instances::{Balance, InstanceChange, InstanceForm, InstanceView, ServerChange},
+    instances::{Balance, ImportedView, InstanceChange, InstanceForm, InstanceView, ServerChange},
     line::Line,
     links::{LinkBegun, LinkView},
     live::{ClientSession, ServerProcess},

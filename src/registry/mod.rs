@@ -3,6 +3,7 @@
 mod breaker;
 mod directory;
 mod endpoint;
+pub(crate) mod file;
 mod gauge;
 mod health;
 mod instance;

@@ -107,13 +107,7 @@ impl Registry {
         if sight.names_servers() {
             return Err(Error::Limited);
         }
-        let wanted = form.namespace.as_deref().map(|name| slug("namespace", name)).transpose()?;
-        let wanted = wanted.unwrap_or_else(Namespace::default_slug);
-        let limit = self.0.settings.max_instances;
-        let server = form.check(sight.organization, (self.0.clock.now(), limit))?;
-        if server.instances.iter().any(is_program) {
-            caller.may(Permission::StdioExecute)?;
-        }
+        let (server, wanted) = self.checked(caller, form)?;
         let name = server.name.clone();
         let (seen, settings) = (sight.clone(), self.0.settings.clone());
         let actor = caller.actor();
@@ -126,6 +120,24 @@ impl Registry {
         let directory = self.directory();
         let server = directory.find(&sight, name.as_str());
         server.cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
+    }
+
+    /// Whether a form could be registered, as far as that is known without doing it.
+    pub(crate) fn would_register(&self, caller: &Caller, form: Form) -> Result<(), Error> {
+        self.checked(caller, form).map(drop)
+    }
+
+    /// The server that a form describes, and the namespace it is to stand in.
+    fn checked(&self, caller: &Caller, form: Form) -> Result<(Server, Slug), Error> {
+        let organization = caller.principal().sight().organization;
+        let wanted = form.namespace.as_deref().map(|name| slug("namespace", name)).transpose()?;
+        let wanted = wanted.unwrap_or_else(Namespace::default_slug);
+        let limit = self.0.settings.max_instances;
+        let server = form.check(organization, (self.0.clock.now(), limit))?;
+        if server.instances.iter().any(is_program) {
+            caller.may(Permission::StdioExecute)?;
+        }
+        Ok((server, wanted))
     }
 
     /// Changes a server.

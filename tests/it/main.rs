@@ -28,6 +28,7 @@ mod outward;
 mod pipeline;
 mod policy;
 mod problem;
+mod registry_file;
 mod rpc;
 mod sessions;
 mod sign_in;
