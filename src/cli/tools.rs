@@ -88,9 +88,15 @@ async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Missing servers that are named one by one.
+const MISSING: usize = 20;
+
 fn note_missing(context: &Context, missing: &[Missing]) {
-    for Missing { server, reason } in missing {
+    for Missing { server, reason } in missing.iter().take(MISSING) {
         context.out.note(&context.out.tame(&format!("! {server} is missing: {reason}")));
+    }
+    if let Some(more) = missing.len().checked_sub(MISSING).filter(|more| *more > 0) {
+        context.out.note(&format!("! and {more} more are missing: 'tollhouse status' shows them"));
     }
 }
 
