@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     access::{Error, book::Book, credential::PresentedKey, mac::Mac},
     domain::{
-        ApiKey, KeyId, KeyText, KeyType, KeyUse, Limits, OrganizationId, Permissions, Principal,
+        ApiKey, KeyId, KeyType, KeyUse, Limits, OrganizationId, Permissions, Principal,
         PrincipalKind, Role, Timestamp, UserId,
     },
 };
@@ -53,16 +53,15 @@ impl KeyRing {
 
     /// Who shows this text, if it opens anything now. What is wrong with it is not said.
     pub(super) fn find(&self, key: &PresentedKey, now: Timestamp) -> Result<Principal, Error> {
-        let text = KeyText::parse(key.expose())?;
-        let digest = key.digest(|| self.digest(text.expose()));
+        let read = key.read(|text| self.digest(text))?;
         let keys = self.keys.load();
-        let held = keys.get(&text.id).ok_or(Error::UnknownKey)?;
-        let is_same: bool = held.digest.ct_eq(digest).into();
+        let held = keys.get(&read.id).ok_or(Error::UnknownKey)?;
+        let is_same: bool = held.digest.ct_eq(&read.digest).into();
         if !is_same || !held.opens(now) {
             return Err(Error::UnknownKey);
         }
         held.used.last_ms.store(now.as_ms(), Ordering::Relaxed);
-        Ok(held.principal(text.id))
+        Ok(held.principal(read.id))
     }
 
     /// Whoever would show a key.
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
     use crate::{
         access::book::tests::{book, key as a_key, user},
-        domain::Grant,
+        domain::{Grant, KeyText},
     };
 
     fn key(ring: &KeyRing) -> (ApiKey, PresentedKey) {

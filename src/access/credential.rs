@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, header::AUTHORIZATION};
 
 use crate::{
     access::{Error, basic::Basic, jwt, page::Page},
-    domain::{KeyText, Secret},
+    domain::{InvalidKey, KeyId, KeyText, Secret},
     wire::header,
 };
 
@@ -34,15 +34,18 @@ pub(crate) enum Credential {
 #[derive(Debug, Clone)]
 pub(crate) struct PresentedKey {
     text: Secret,
-    /// Its digest, from when it was first asked for: a request is asked twice who it is from.
-    digest: OnceLock<Digest>,
+    /// What was made out of it when it was first asked for: a request is asked twice who it is from.
+    read: OnceLock<Read>,
 }
 
-/// What is kept of a key in place of its text. It never prints itself.
+/// Which key a text is, and what is kept of it in place of the text. It never prints itself.
 #[derive(Clone)]
-struct Digest([u8; 32]);
+pub(super) struct Read {
+    pub(super) id: KeyId,
+    pub(super) digest: [u8; 32],
+}
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
@@ -50,7 +53,7 @@ impl fmt::Debug for Digest {
 
 impl PresentedKey {
     pub(super) fn new(text: Secret) -> Self {
-        Self { text, digest: OnceLock::new() }
+        Self { text, read: OnceLock::new() }
     }
 
     /// The text.
@@ -63,9 +66,13 @@ impl PresentedKey {
         self.text
     }
 
-    /// Its digest, made where it is not known yet.
-    pub(super) fn digest(&self, make: impl FnOnce() -> [u8; 32]) -> &[u8; 32] {
-        &self.digest.get_or_init(|| Digest(make())).0
+    /// Which key it is, if it is formed as one. `digest` makes what is kept of its text.
+    pub(super) fn read(&self, digest: impl FnOnce(&str) -> [u8; 32]) -> Result<&Read, InvalidKey> {
+        if let Some(read) = self.read.get() {
+            return Ok(read);
+        }
+        let text = KeyText::parse(self.text.expose())?;
+        Ok(self.read.get_or_init(|| Read { id: text.id, digest: digest(text.expose()) }))
     }
 }
 
