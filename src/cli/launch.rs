@@ -108,7 +108,7 @@ fn split_header(header: &str) -> Result<(String, String), Failure> {
 }
 
 /// `NAME=VALUE`, or the name of a variable of this shell, which keeps its value out of sight.
-fn split_variable(context: &Context, pair: &str) -> Result<(String, String), Failure> {
+pub(super) fn split_variable(context: &Context, pair: &str) -> Result<(String, String), Failure> {
     if let Some((name, value)) = pair.split_once('=') {
         return Ok((name.to_owned(), value.to_owned()));
     }

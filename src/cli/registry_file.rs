@@ -1,7 +1,7 @@
 //! `tollhouse import` and `export`: servers out of files, and into one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
 };
@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 
-use super::{Context, Failure, out::Format, reach::reach, table::or_dash};
+use super::{Context, Failure, launch::split_variable, out::Format, reach::reach, table::or_dash};
 use crate::{app::Folder, client::ImportedView, registry::file::FILE_BYTES};
 
 /// Registers the servers that a file names.
@@ -17,13 +17,16 @@ use crate::{app::Folder, client::ImportedView, registry::file::FILE_BYTES};
 #[command(after_help = "\
 Examples:
   tollhouse import ~/.cursor/mcp.json --dry-run
-  GITHUB_TOKEN=… tollhouse import .vscode/mcp.json
+  tollhouse import .vscode/mcp.json --env GITHUB_TOKEN
   tollhouse export | tollhouse import - --url https://other.example --key KEY
 The settings of any client, server.json, registry.json and agentgateway's configuration are understood.
-What stands in a file as ${NAME} is taken from this shell.")]
+What stands in a file as ${NAME} is taken from this shell only where --env allows it.")]
 pub(super) struct Import {
     /// File to read; - is standard input
     file: String,
+    /// What ${NAME} stands for; without a value, this shell's own. Give it again for others
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
     /// Register nothing, only show what would be
     #[arg(long)]
     dry_run: bool,
@@ -35,7 +38,7 @@ pub(super) struct Import {
 Examples:
   tollhouse export registry.json
   tollhouse export | jq '.templates | keys'
-In place of secrets stands what they are called; import takes them from its shell.")]
+In place of secrets stands what they are called; import is told them with --env.")]
 pub(super) struct Export {
     /// File to write; - is standard output
     #[arg(default_value = "-")]
@@ -44,12 +47,10 @@ pub(super) struct Export {
 
 pub(super) async fn import(context: &Context, import: Import) -> Result<(), Failure> {
     let text = read(&import.file)?;
+    // A file of somebody else's shall not read what this shell happens to hold.
+    let known = import.env.iter().map(|pair| split_variable(context, pair));
+    let variables: BTreeMap<String, String> = known.collect::<Result<_, _>>()?;
     let told = reach(context, Folder::MustBeThere, async |client| {
-        let found = client.import(&text, &BTreeMap::new(), true).await?;
-        let needed: BTreeSet<&String> = found.iter().flat_map(|one| &one.needs).collect();
-        let known =
-            |name: &&String| Some(((*name).clone(), context.environment.get(name)?.to_owned()));
-        let variables: BTreeMap<String, String> = needed.iter().filter_map(known).collect();
         Ok(client.import(&text, &variables, import.dry_run).await?)
     });
     let told = told.await?;
@@ -64,8 +65,9 @@ pub(super) async fn import(context: &Context, import: Import) -> Result<(), Fail
         return Ok(());
     }
     let why = format!("{failed} of {} servers of the file were not taken", told.len());
-    Err(Failure::new("not everything was imported", why)
-        .with_fix("set what is needed in this shell, or put the file right, and import it again"))
+    Err(Failure::new("not everything was imported", why).with_fix(
+        "give what is needed with --env NAME, or put the file right, and import it again",
+    ))
 }
 
 fn reason(told: &ImportedView) -> String {

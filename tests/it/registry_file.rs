@@ -91,14 +91,14 @@ fn files_of_clients_are_read_by_the_command_line() {
             "servers": {{
                 "My Wiki": {{"type": "http", "url": "{}", "headers": {{"X-Key": "${{HOME}}"}}}},
                 "gone": {{"command": "x", "disabled": true}},
-                "shy": {{"command": "x", "env": {{"A": "${{NOBODY_KNOWS_THIS}}"}}}},
+                "shy": {{"command": "x", "env": {{"A": "${{PATH}}"}}}},
             }},
         }}"#,
         server.url
     );
     fs::write(&file, text).expect("written");
 
-    let said = gateway.cli(&["import", &file]);
+    let said = gateway.cli(&["import", &file, "--env", "HOME", "--env", "OTHER=x"]);
 
     let told = String::from_utf8_lossy(&said.stdout).into_owned();
     assert_eq!(said.status.code(), Some(1), "{told}");
@@ -107,7 +107,7 @@ fn files_of_clients_are_read_by_the_command_line() {
     };
     assert!(line("my-wiki").contains("registered"), "{told}");
     assert!(line("gone").contains("left out"), "{told}");
-    assert!(line("shy").contains("NOBODY_KNOWS_THIS"), "{told}");
+    assert!(line("shy").contains("PATH"), "{told}");
     let shown = gateway.ask("GET", "/gateway/servers/my-wiki", None).json();
     assert_eq!(shown["data"]["url"], server.url);
 

@@ -133,3 +133,18 @@ fn what_is_left_out_is_told_why() {
         (0..=SERVERS).map(|at| (format!("s{at}"), json!({"url": "http://x/"}))).collect();
     assert_eq!(read(&json!({"mcpServers": many}).to_string()), Err(Unreadable::TooMany));
 }
+
+#[test]
+fn what_nests_without_end_is_refused() {
+    for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+        let deep = open.repeat(50_000) + "1" + &close.repeat(50_000);
+        let text = format!("{{\"mcpServers\":{deep}}}");
+        assert_eq!(read(&text), Err(Unreadable::NoFormat));
+    }
+    let yaml = format!("mcpServers:\n  a: {}1{}\n", "[".repeat(50_000), "]".repeat(50_000));
+    assert_eq!(read(&yaml), Err(Unreadable::NoFormat));
+    let toml = format!("mcp_servers = {}1{}\n", "[".repeat(50_000), "]".repeat(50_000));
+    assert_eq!(read(&toml), Err(Unreadable::NoFormat));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f]\nmcpServers: {a: {url: 'http://x/', headers: *g}}\n";
+    assert!(read(bomb).is_err());
+}
