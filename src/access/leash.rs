@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, Credential, tokens::Whose},
-    domain::{KeyId, KeyText, LoginId, OrganizationId, SubjectId, Timestamp, UserId},
+    domain::{KeyId, LoginId, OrganizationId, PrincipalKind, SubjectId, Timestamp, UserId},
 };
 
 /// How long something holds.
@@ -112,9 +112,11 @@ impl Access {
         match credential {
             Credential::None | Credential::Local { .. } => None,
             Credential::Key(key) => {
-                let id = KeyText::parse(key.expose()).ok().map(|text| text.id);
-                let is_it = self.0.ring.find(key, self.0.clock.now()).is_ok();
-                Some(id.filter(|_| is_it).map_or(Ground::Nothing, |id| Ground::Key(id, None)))
+                let found = self.0.ring.find(key, self.0.clock.now()).map(|found| found.kind);
+                Some(match found {
+                    Ok(PrincipalKind::Key(id)) => Ground::Key(id, None),
+                    _ => Ground::Nothing,
+                })
             }
             Credential::Token(token) => Some(match self.read_token(token.text.expose()) {
                 Ok(shown) => {

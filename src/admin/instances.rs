@@ -8,7 +8,6 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    access::Caller,
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, created, done, many, one},
@@ -24,7 +23,7 @@ pub(super) async fn list(
     State(office): State<Office>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let (server, view) = (find(&office, &caller, name)?, View::of(&caller));
+    let (server, view) = (office.registry.known(&caller, &name)?, View::of(&caller));
     let shown: Vec<Value> = server.instances.iter().map(|it| shown(&office, it, view)).collect();
     Ok(many(&shown))
 }
@@ -71,7 +70,7 @@ pub(super) async fn check(
     State(office): State<Office>,
     Path((name, instance)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
-    let server = find(&office, &caller, name)?;
+    let server = office.registry.known(&caller, &name)?;
     let is_meant = |it: &&Instance| it.id.to_string() == instance;
     let found = server.instances.iter().find(is_meant);
     let found = found.ok_or_else(|| registry::Error::NoSuchInstance(instance.clone()))?;
@@ -85,7 +84,7 @@ pub(super) async fn health(
     State(office): State<Office>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let (server, view) = (find(&office, &caller, name)?, View::of(&caller));
+    let (server, view) = (office.registry.known(&caller, &name)?, View::of(&caller));
     let told = |instance: &Instance| {
         let mut shown = shown(&office, instance, view);
         shown["status"] = shown["health"].clone();
@@ -118,16 +117,6 @@ pub(super) async fn health(
 fn share(some: usize, all: usize) -> f64 {
     let tenths = (some * 1_000).checked_div(all).unwrap_or(0);
     f64::from(u32::try_from(tenths).unwrap_or(1_000)) / 10.0
-}
-
-fn find(
-    office: &Office,
-    caller: &Caller,
-    name: String,
-) -> Result<std::sync::Arc<Server>, registry::Error> {
-    let directory = office.registry.directory();
-    let found = directory.find(&caller.principal().sight(), &name).cloned();
-    found.ok_or(registry::Error::NoSuchServer(name))
 }
 
 fn the_one(office: &Office, server: &Server, id: InstanceId) -> Option<Value> {

@@ -16,7 +16,7 @@ use crate::{
     },
     catalog::Catalog,
     domain::{Endpoint, Health, Permission, Server},
-    registry::{self, Form, Registry, ServerChange},
+    registry::{Form, Registry, ServerChange},
 };
 
 /// Lists servers.
@@ -37,10 +37,8 @@ pub(super) async fn show(
     State(office): State<Office>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let directory = office.registry.directory();
-    let found = directory.find(&caller.principal().sight(), &name);
-    let server = found.ok_or(registry::Error::NoSuchServer(name))?;
-    Ok(one(shown(&office, server, View::of(&caller))))
+    let server = office.registry.known(&caller, &name)?;
+    Ok(one(shown(&office, &server, View::of(&caller))))
 }
 
 /// How a server is to be registered.

@@ -362,9 +362,7 @@ fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
 /// Whether a call may run twice: what only reads, and tools that say so of themselves.
 fn is_repeatable(call: &Call, item: &Item) -> bool {
     match call.method() {
-        Method::ToolsCall => {
-            item.annotations.is_read_only() || item.annotations.idempotent_hint == Some(true)
-        }
+        Method::ToolsCall => item.annotations.is_read_only() || item.annotations.is_idempotent(),
         Method::PromptsGet | Method::ResourcesRead | Method::Complete => true,
         _ => false,
     }

@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// Checks that are remembered of each instance.
 const CHECKS: usize = 20;
 
-/// What is known of one instance. Reading it takes no lock.
+/// What is known of one instance. Reading what calls are shared by takes no lock.
 #[derive(Debug)]
 pub(crate) struct Gauge {
     began: Instant,

@@ -191,39 +191,27 @@ impl Registry {
         });
         server.await
     }
+}
 
-    /// Has so many processes of a server run: copies of its first are added, or its last taken
-    /// away.
-    pub(crate) async fn scale(
-        &self,
-        caller: &Caller,
-        name: &str,
-        replicas: usize,
-    ) -> Result<Arc<Server>, Error> {
-        let known = self.known(caller, name)?;
-        caller.may(Permission::StdioExecute)?;
-        let limit = self.0.settings.max_instances;
-        let server = self.rewrite(caller, &known, move |server| {
-            let others = server.instances.iter().filter(|it| !is_program(it)).count();
-            let Some(first) = server.instances.iter().find(|it| is_program(it)).cloned() else {
-                return Err(wrong("replicas", "only programs can be started more than once"));
-            };
-            if replicas == 0 || others + replicas > limit {
-                let reason = format!("it must lie between 1 and {}", limit.saturating_sub(others));
-                return Err(wrong("replicas", &reason));
-            }
-            let mut kept = 0;
-            server.instances.retain(|it| {
-                kept += usize::from(is_program(it));
-                !is_program(it) || kept <= replicas
-            });
-            for _ in kept..replicas {
-                server.instances.push(Instance { id: InstanceId::fresh(), ..first.clone() });
-            }
-            Ok(())
-        });
-        server.await
+/// Has so many processes of a server run: copies of its first are added, or its last taken away.
+pub(super) fn scale(server: &mut Server, replicas: usize, limit: usize) -> Result<(), Error> {
+    let others = server.instances.iter().filter(|it| !is_program(it)).count();
+    let Some(first) = server.instances.iter().find(|it| is_program(it)).cloned() else {
+        return Err(wrong("replicas", "only programs can be started more than once"));
+    };
+    if replicas == 0 || others + replicas > limit {
+        let reason = format!("it must lie between 1 and {}", limit.saturating_sub(others));
+        return Err(wrong("replicas", &reason));
     }
+    let mut kept = 0;
+    server.instances.retain(|it| {
+        kept += usize::from(is_program(it));
+        !is_program(it) || kept <= replicas
+    });
+    for _ in kept..replicas {
+        server.instances.push(Instance { id: InstanceId::fresh(), ..first.clone() });
+    }
+    Ok(())
 }
 
 fn instance_of(server: &Server, text: &str) -> Result<InstanceId, Error> {

@@ -14,7 +14,7 @@ use crate::{
     registry::{
         Directory, Error, InstanceForm, Registry, Settings,
         endpoint::{Command, EndpointForm, TEXT_LIMIT, wrong},
-        instance::is_program,
+        instance::{is_program, scale},
         namespace,
     },
     store::Draft,
@@ -147,11 +147,14 @@ impl Registry {
         name: &str,
         wanted: ServerChange,
     ) -> Result<Arc<Server>, Error> {
-        if let Some(replicas) = wanted.replicas {
-            self.scale(caller, name, replicas).await?;
+        let (known, limit) = (self.known(caller, name)?, self.0.settings.max_instances);
+        if wanted.replicas.is_some() {
+            caller.may(Permission::StdioExecute)?;
         }
-        let known = self.known(caller, name)?;
         let server = self.rewrite(caller, &known, move |server| {
+            if let Some(replicas) = wanted.replicas {
+                scale(server, replicas, limit)?;
+            }
             server.on_change = wanted.on_change.or(server.on_change);
             server.state = wanted.state.unwrap_or(server.state);
             if let Some(balance) = wanted.balance {
@@ -164,7 +167,7 @@ impl Registry {
     }
 
     /// A server as somebody knows it, by name or id.
-    pub(super) fn known(&self, caller: &Caller, name: &str) -> Result<Arc<Server>, Error> {
+    pub(crate) fn known(&self, caller: &Caller, name: &str) -> Result<Arc<Server>, Error> {
         let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
         let sight = caller.principal().sight();
         self.directory().find(&sight, name).cloned().ok_or_else(unknown)
@@ -196,10 +199,8 @@ impl Registry {
         if name == Directory::BUILT_IN {
             return Err(Error::BuiltIn(name.to_owned()));
         }
-        let unknown = || Error::NoSuchServer(name.chars().take(80).collect());
-        let sight = caller.principal().sight();
-        let id = self.directory().find(&sight, name).ok_or_else(unknown)?.id;
-        let missing = unknown();
+        let known = self.known(caller, name)?;
+        let (id, missing) = (known.id, Error::NoSuchServer(known.name.to_string()));
         self.0
             .store
             .write(&caller.actor(), move |change| {
