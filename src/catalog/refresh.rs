@@ -67,7 +67,11 @@ impl Catalog {
     /// A server's lists may be others now: it says so, or a call found it wanting. What it is
     /// answering already may be older than that.
     pub(crate) fn suspect(&self, server: &ServerId) {
-        self.suspect_where(|place| *place == Place::shared(*server));
+        let place = Place::shared(*server);
+        let is_wanted = is_wanted(self.0.shelves.lock().get_mut(&place));
+        if is_wanted {
+            self.want([place]);
+        }
     }
 
     /// The same of what it shows to clients that it can ask something.
@@ -82,14 +86,9 @@ impl Catalog {
 
     fn suspect_where(&self, is_meant: impl Fn(&Place) -> bool) {
         let mut shelves = self.0.shelves.lock();
-        let mut wanted = Vec::new();
-        for (place, shelf) in shelves.iter_mut().filter(|(place, _)| is_meant(place)) {
-            if shelf.asked_since.is_some() {
-                shelf.is_suspect = true;
-            } else {
-                wanted.push(*place);
-            }
-        }
+        let meant = shelves.iter_mut().filter(|(place, _)| is_meant(place));
+        let wanted: Vec<Place> =
+            meant.filter_map(|(place, shelf)| is_wanted(Some(shelf)).then_some(*place)).collect();
         drop(shelves);
         self.want(wanted);
     }
@@ -271,5 +270,31 @@ impl Catalog {
 
     fn bump(&self) {
         self.0.version.send_modify(|version| *version += 1);
+    }
+}
+
+/// Whether a server whose lists may be others now is to be asked. One that was registered just now
+/// may have no shelf yet, and is asked all the same.
+fn is_wanted(shelf: Option<&mut Shelf>) -> bool {
+    match shelf {
+        Some(shelf) if shelf.asked_since.is_some() => {
+            shelf.is_suspect = true;
+            false
+        }
+        Some(_) | None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_suspected_is_asked_unless_it_is_being_asked() {
+        assert!(is_wanted(None));
+        let mut shelf = Shelf::NEW;
+        assert!(is_wanted(Some(&mut shelf)) && !shelf.is_suspect);
+        shelf.asked_since = Some(crate::domain::Clock::tick(&crate::domain::SystemClock));
+        assert!(!is_wanted(Some(&mut shelf)) && shelf.is_suspect);
     }
 }
