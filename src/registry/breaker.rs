@@ -21,11 +21,13 @@ pub(crate) struct Settings {
     pub(crate) recovery_ms: u64,
     /// The longest it is left alone, in milliseconds.
     pub(crate) longest_recovery_ms: u64,
+    /// How long it must have been well for the next time to be the first again, in milliseconds.
+    pub(crate) calm_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { failures: 5, recovery_ms: 1_000, longest_recovery_ms: 30_000 }
+        Self { failures: 5, recovery_ms: 1_000, longest_recovery_ms: 30_000, calm_ms: 10_000 }
     }
 }
 
@@ -118,7 +120,7 @@ impl Breaker {
             return false;
         }
         let quiet = now_ms.saturating_sub(self.closed_ms.load(Relaxed));
-        let is_anew = is_closed && quiet >= settings.longest_recovery_ms;
+        let is_anew = is_closed && quiet >= settings.calm_ms;
         let trips = if is_anew { 0 } else { self.trips.load(Relaxed) };
         let wait = settings.recovery_ms.max(1).saturating_mul(1_u64 << trips.min(32));
         let wait = wait.min(settings.longest_recovery_ms.max(1));
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     const SETTINGS: Settings =
-        Settings { failures: 3, recovery_ms: 1_000, longest_recovery_ms: 30_000 };
+        Settings { failures: 3, recovery_ms: 1_000, longest_recovery_ms: 30_000, calm_ms: 10_000 };
 
     fn opened(now_ms: u64) -> Breaker {
         let breaker = Breaker::default();
@@ -189,9 +191,9 @@ mod tests {
         assert_eq!(open_ms(&breaker, 2_000), 2_000);
         breaker.succeeded(4_000);
         for _ in 0..3 {
-            breaker.failed(false, 40_000, &SETTINGS);
+            breaker.failed(false, 14_000, &SETTINGS);
         }
-        assert_eq!(open_ms(&breaker, 40_000), 1_000);
+        assert_eq!(open_ms(&breaker, 14_000), 1_000);
     }
 
     #[test]

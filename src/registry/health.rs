@@ -1,8 +1,12 @@
 //! Health: how instances were found to be, as the calls and probes that reach them tell it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +45,16 @@ impl Default for Settings {
 /// A gauge for each instance there is.
 #[derive(Debug, Default)]
 pub(super) struct Book(RwLock<HashMap<InstanceId, Arc<Gauge>>>);
+
+/// Which instances are being looked at, and which wait for it.
+#[derive(Default)]
+struct Round<'a> {
+    /// Of each its server and its place among that server's instances.
+    waiting: VecDeque<(Arc<Server>, usize)>,
+    looking: FuturesUnordered<BoxFuture<'a, InstanceId>>,
+    /// All of these.
+    known: HashSet<InstanceId>,
+}
 
 impl Registry {
     /// What an instance has been through; none where it is not registered any more.
@@ -149,7 +163,7 @@ impl Registry {
     }
 
     /// Looks at every instance now and then, and at those that are left alone as soon as they may
-    /// be tried, until `stop`.
+    /// be tried, until `stop`. One that is slow to answer keeps no other waiting.
     pub(crate) async fn watch_over(&self, stop: CancellationToken) {
         let settings = &self.0.settings.health;
         if !settings.enabled {
@@ -157,23 +171,36 @@ impl Registry {
         }
         let interval = Duration::from_secs(settings.interval_seconds.max(1).into());
         let mut due = self.0.clock.tick() + interval;
-        while stop.run_until_cancelled(tokio::time::sleep(TRY)).await.is_some() {
-            let is_due = self.0.clock.tick() >= due;
-            if is_due {
-                due = self.0.clock.tick() + interval;
+        let mut round = Round::default();
+        let mut tries = tokio::time::interval(TRY);
+        tries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(looked_at) = round.looking.next() => {
+                    round.known.remove(&looked_at);
+                }
+                _ = tries.tick() => {
+                    let now = self.0.clock.tick();
+                    self.line_up(&mut round, now >= due);
+                    if now >= due {
+                        due = now + interval;
+                    }
+                }
             }
-            if stop.run_until_cancelled(self.look_at_all(is_due)).await.is_none() {
-                return;
+            while round.looking.len() < settings.at_once.max(1)
+                && let Some((server, at)) = round.waiting.pop_front()
+            {
+                round.looking.push(Box::pin(self.look_at(server, at)));
             }
         }
     }
 
-    /// Looks at all, or at those only that are to be tried.
-    async fn look_at_all(&self, is_due: bool) {
+    /// Lines up all, or those only that are to be tried, but none twice.
+    fn line_up(&self, round: &mut Round<'_>, is_due: bool) {
         let (directory, now) = (self.directory(), self.0.clock.tick());
-        let mut looking = FuturesUnordered::new();
         for server in directory.all().filter(|server| server.state == State::Active) {
-            for instance in server.instances.iter().filter(|it| Self::is_looked_at(it)) {
+            for (at, instance) in server.instances.iter().enumerate() {
                 let circuit = self.gauge(&instance.id).map(|gauge| gauge.circuit(now));
                 let is_wanted = match circuit {
                     // Asking a process would keep it awake; whether it lives is known anyway.
@@ -181,16 +208,22 @@ impl Registry {
                     Some(Circuit::HalfOpen) => true,
                     Some(Circuit::Open(_)) | None => false,
                 };
-                if !is_wanted {
-                    continue;
+                if is_wanted && Self::is_looked_at(instance) && round.known.insert(instance.id) {
+                    round.waiting.push_back((server.clone(), at));
                 }
-                if looking.len() >= self.0.settings.health.at_once.max(1) {
-                    looking.next().await;
-                }
-                looking.push(Box::pin(self.check(server, instance)));
             }
         }
-        while looking.next().await.is_some() {}
+    }
+
+    async fn look_at(&self, server: Arc<Server>, at: usize) -> InstanceId {
+        let instance = &server.instances[at];
+        let is_left_alone = self
+            .gauge(&instance.id)
+            .is_none_or(|gauge| matches!(gauge.circuit(self.0.clock.tick()), Circuit::Open(_)));
+        if !is_left_alone {
+            self.check(&server, instance).await;
+        }
+        instance.id
     }
 
     /// Where everybody has an account of their own, there is nobody to ask as.

@@ -209,6 +209,29 @@ fn the_sick_are_tried_by_checks_and_come_back() {
 }
 
 #[test]
+fn one_that_hangs_keeps_no_other_from_being_tried() {
+    let config = concat!(
+        "pipeline: { timeout_seconds: 2 }\n",
+        "registry: { health: { timeout_seconds: 600 }, breaker: { failures: 1, recovery_ms: 100 } }\n",
+    );
+    let (gateway, all) = registered(config, &json!({}), &[1, 1, 1]);
+    all[0].is(Mood::Hanging);
+    all[1].is(Mood::Mad);
+    let looked_at = all[0].server.seen().len();
+    for _ in 0..6 {
+        assert!(is_done(&call(&gateway, "look")));
+    }
+    // The call, and the check that does not come back.
+    eventually("it is tried", || (all[0].server.seen().len() > looked_at + 1).then_some(()));
+
+    all[1].is(Mood::Well);
+
+    let closed = || (shown(&gateway)[1]["circuit"] == "closed").then_some(());
+    eventually("the other is back", closed);
+    assert_ne!(shown(&gateway)[0]["circuit"], "closed");
+}
+
+#[test]
 fn where_all_are_sick_it_is_said_when_to_come_back() {
     let config =
         "registry: { health: { enabled: false }, breaker: { failures: 1, recovery_ms: 30000 } }\n";
