@@ -265,7 +265,8 @@ impl Building {
         let upstream = speaking(settings, &clock)?;
         let registry =
             Registry::new(settings.registry.clone(), &store, &upstream, &metrics, clock.clone())?;
-        let traffic = Traffic::new(settings.traffic.clone(), &registry, clock.clone());
+        let below = (&store, &registry);
+        let traffic = Traffic::new(settings.traffic.clone(), below, clock.clone())?;
         let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
         let links = links(settings, (&store, &upstream), &clock, address)?;
         let known = (&registry, &trust, &links);
@@ -373,6 +374,8 @@ impl Running {
         tasks.spawn(async move { watch.watch_over(stop).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
+        let (traffic, stop) = (rooms.office.traffic.clone(), stop_tasks.clone());
+        tasks.spawn(async move { traffic.run(stop).await });
         let (links, stop) = (rooms.office.links.clone(), stop_tasks.clone());
         tasks.spawn(async move { links.follow(stop).await });
         let (trust, stop) = (rooms.office.trust.clone(), stop_tasks.clone());

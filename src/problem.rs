@@ -5,6 +5,8 @@
 
 use std::{error::Error, fmt};
 
+use crate::domain::LimitStandings;
+
 /// What sort of failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -22,6 +24,8 @@ pub enum Kind {
     TooLarge,
     /// Too much at once or in a time.
     Limited,
+    /// More calls than a rate limit lets pass.
+    RateLimited,
     /// More than an organization may have.
     Quota,
     /// Nobody is there to answer right now.
@@ -53,7 +57,7 @@ pub struct Telling {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -61,6 +65,7 @@ impl Kind {
         Self::Conflict,
         Self::TooLarge,
         Self::Limited,
+        Self::RateLimited,
         Self::Quota,
         Self::Unavailable,
         Self::Upstream,
@@ -88,6 +93,9 @@ impl Kind {
             Self::Conflict => row(409, -32004, "CONFLICT", "Conflict", false, true),
             Self::TooLarge => row(413, -32005, "TOO_LARGE", "TooLarge", false, true),
             Self::Limited => row(429, -32006, "LIMIT_EXCEEDED", "LimitExceeded", true, true),
+            Self::RateLimited => {
+                row(429, -32006, "RATE_LIMIT_EXCEEDED", "RateLimitExceeded", true, true)
+            }
             Self::Quota => row(429, -32006, "QUOTA_EXCEEDED", "QuotaExceeded", false, true),
             Self::Unavailable => {
                 row(503, -32000, "SERVICE_UNAVAILABLE", "InstanceUnavailable", true, false)
@@ -113,6 +121,7 @@ pub struct Problem {
     rpc: Option<i32>,
     data: Vec<(&'static str, String)>,
     retry_after_seconds: Option<u64>,
+    standings: LimitStandings,
     cause: Option<String>,
 }
 
@@ -123,18 +132,18 @@ impl Problem {
         if kind == Kind::Internal {
             return Self::hidden(message);
         }
-        Self { kind, message, rpc: None, data: Vec::new(), retry_after_seconds: None, cause: None }
+        Self::made(kind, message, None)
     }
 
     fn hidden(cause: String) -> Self {
-        Self {
-            kind: Kind::Internal,
-            message: "the gateway failed; its log has the request id".to_owned(),
-            rpc: None,
-            data: Vec::new(),
-            retry_after_seconds: None,
-            cause: Some(cause),
-        }
+        let message = "the gateway failed; its log has the request id".to_owned();
+        Self::made(Kind::Internal, message, Some(cause))
+    }
+
+    fn made(kind: Kind, message: String, cause: Option<String>) -> Self {
+        let (rpc, data, retry_after_seconds) = (None, Vec::new(), None);
+        let standings = LimitStandings::default();
+        Self { kind, message, rpc, data, retry_after_seconds, standings, cause }
     }
 
     /// Tells JSON-RPC clients another code than the kind's own.
@@ -155,6 +164,13 @@ impl Problem {
     #[must_use]
     pub const fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// Says where the call stands with rate limits.
+    #[must_use]
+    pub fn with_standings(mut self, standings: LimitStandings) -> Self {
+        self.standings = standings;
         self
     }
 
@@ -193,6 +209,12 @@ impl Problem {
     #[must_use]
     pub const fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after_seconds
+    }
+
+    /// Where the call stands with rate limits.
+    #[must_use]
+    pub const fn standings(&self) -> &LimitStandings {
+        &self.standings
     }
 
     /// What only the log may say.

@@ -33,6 +33,8 @@ WHOLE_S = float(os.environ.get("INSTANCES_S", "0"))
 # A call that hangs leaves a third of it to each of two others.
 os.environ["TOLLHOUSE_PIPELINE__TIMEOUT_SECONDS"] = "2"
 os.environ["TOLLHOUSE_EDGE__CONNECTIONS__MAX_CONNECTIONS_PER_ADDRESS"] = "2000"
+# A process that is killed every half minute is none that crashes.
+os.environ["TOLLHOUSE_UPSTREAM__STABLE_SECONDS"] = "10"
 RECOVERY_S = 1
 # The noise of a machine with two busy cores, not a deadline.
 RATIO_LIMIT = 3.0
@@ -175,8 +177,9 @@ class Fleet:
     def kill_child(self) -> None:
         """Kills the process of an instance on stdio; the gateway starts it again."""
         listed = json.loads(self.gateway.command("ps", "-o", "json"))
-        child = next(one for one in listed if one.get("pid"))
-        os.kill(child["pid"], signal.SIGKILL)
+        running = [one["pid"] for one in listed if one.get("pid")]
+        assert running, f"no child runs: {listed}"
+        os.kill(running[0], signal.SIGKILL)
 
 
 async def faults(fleet: Fleet) -> list[tuple[float, float, str]]:

@@ -140,7 +140,7 @@ impl Access {
         Ok(organization)
     }
 
-    /// Deletes an organization with its people, keys, servers, policies and namespaces. What the audit says
+    /// Deletes an organization with its people, keys, servers, policies, rate limits and namespaces. What the audit says
     /// of them stays.
     pub(crate) async fn delete_organization(
         &self,
@@ -178,6 +178,9 @@ fn clear_out(change: &mut Draft<'_>, id: OrganizationId) -> Result<(), Error> {
     forget(change, &users.map(|user| user.id).collect())?;
     for policy in change.policies()?.iter().filter(|it| it.organization == id) {
         change.remove_policy(&policy.id)?;
+    }
+    for limit in change.rate_limits()?.iter().filter(|it| it.organization == id) {
+        change.remove_rate_limit(&limit.id)?;
     }
     for namespace in change.namespaces()?.iter().filter(|it| it.organization == id) {
         change.remove_namespace(&namespace.id)?;

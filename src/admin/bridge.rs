@@ -21,7 +21,7 @@ use crate::{
         processes,
     },
     domain::{Endpoint, RequestId, Scope, Server},
-    edge,
+    edge::{self, Peer},
     problem::{Kind, Problem},
     registry,
     upstream::{Exit, Run},
@@ -165,11 +165,14 @@ pub(super) struct Letter {
     params: Option<Box<RawValue>>,
 }
 
+/// What a request bears besides its body.
+type Posted = (Extension<Credential>, Extension<RequestId>, Extension<Peer>);
+
 /// Sends a message to a server and gives back its answer. It walks the path like any other call.
 pub(super) async fn send(
     Visitor(caller): Visitor,
     State(office): State<Office>,
-    (Extension(credential), Extension(request_id)): (Extension<Credential>, Extension<RequestId>),
+    (Extension(credential), Extension(request_id), Extension(peer)): Posted,
     headers: HeaderMap,
     Checked(letter): Checked<Letter>,
 ) -> Result<Response, Failure> {
@@ -186,9 +189,9 @@ pub(super) async fn send(
         level: None,
     };
     let scope = Scope::Server(server.name.as_str().into());
-    let (session, repeated) = (None, None);
-    let call =
-        Call { request_id, scope, request, client, session, repeated, as_task: AsTask::No, began };
+    let (session, repeated, as_task) = (None, None, AsTask::No);
+    let from = peer.address.map(|address| address.ip());
+    let call = Call { request_id, scope, request, client, session, repeated, as_task, from, began };
     let reply = office.pipeline.handle(&call, &credential, None).await?;
     let answer = edge::answer(&call, &call.request.id(), &reply.body);
     let answer: &RawValue =

@@ -8,6 +8,7 @@ mod desk;
 mod health;
 mod instances;
 mod keys;
+mod limits;
 mod namespaces;
 mod oauth;
 mod organizations;
@@ -167,6 +168,7 @@ fn routes() -> Vec<Route> {
     routes.extend(clients_of_people());
     routes.extend(people());
     routes.extend(policies());
+    routes.extend(rate_limits());
     routes.extend(transports());
     routes
 }
@@ -340,6 +342,22 @@ fn policies() -> Vec<Route> {
         ]
     };
     paths.into_iter().flat_map(of).collect()
+}
+
+/// Rate limits, and how they are used.
+fn rate_limits() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let [all, one] = ["/api/admin/rate-limits", "/api/admin/rate-limits/{id}"];
+    vec![
+        get(all, May(P::PoliciesRead), limits::list),
+        post(all, May(P::PoliciesWrite), limits::create),
+        get("/api/admin/rate-limits/usage", May(P::PoliciesRead), limits::usage),
+        get(one, May(P::PoliciesRead), limits::show),
+        put(one, May(P::PoliciesWrite), limits::update),
+        patch(one, May(P::PoliciesWrite), limits::update),
+        delete(one, May(P::PoliciesWrite), limits::remove),
+    ]
 }
 
 /// How the transports are, and what is said over them beside calls.

@@ -119,7 +119,7 @@ fn advice(kind: Kind) -> &'static str {
         Kind::Forbidden => "use a key of an administrator",
         Kind::NotFound => "'tollhouse list' and 'tollhouse tools list' show what there is",
         Kind::Conflict => "choose another name, or remove what is there first",
-        Kind::Limited => "wait a moment and try again",
+        Kind::Limited | Kind::RateLimited => "wait a moment and try again",
         Kind::Quota => "remove something first, or have the limit of the organization raised",
         _ => "'tollhouse status' and the gateway's log say more",
     }

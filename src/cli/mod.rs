@@ -10,6 +10,7 @@ mod holder;
 mod instances;
 mod keys;
 mod launch;
+mod limits;
 mod links;
 mod lock;
 mod login;
@@ -183,6 +184,13 @@ enum Verb {
         after_help = "Example:\n  tollhouse policy create no-writes.yaml"
     )]
     Policy(policies::Policies),
+    /// Rate limits: list, show, add, update, remove, usage
+    #[command(
+        subcommand,
+        alias = "limits",
+        after_help = "Example:\n  tollhouse limit add per-user --per user --limit 100/1m"
+    )]
+    Limit(limits::Limits),
     /// Changes of what servers say: list, show, approve, reject
     #[command(subcommand, after_help = "Example:\n  tollhouse trust list")]
     Trust(trust::Trust),
@@ -258,6 +266,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Namespace(namespaces) => namespaces::run(context, namespaces).await?,
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Policy(policies) => policies::run(context, policies).await?,
+        Verb::Limit(limits) => limits::run(context, limits).await?,
         Verb::Trust(trust) => trust::run(context, trust).await?,
         Verb::Lock(lock) => return lock::run(context, lock).await,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,

@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod consents;
 mod instances;
+mod limits;
 mod line;
 mod links;
 mod live;
@@ -27,6 +28,7 @@ pub use self::{
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
     instances::{Balance, ImportedView, InstanceChange, InstanceForm, InstanceView, ServerChange},
+    limits::{LimitUsage, LimitView, LimitWindow, RefusedView, StandingView},
     line::Line,
     links::{LinkBegun, LinkView},
     live::{ClientSession, ServerProcess},

@@ -43,6 +43,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         relative_commands,
         short_secret,
         wrong_policies,
+        wrong_limits,
         wrong_issuers,
     ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
@@ -136,6 +137,20 @@ fn short_secret(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
             .into(),
     };
     Some(Breach { about: &["access.tokens.secret_key"], fault })
+}
+
+fn wrong_limits(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    const KEY: &str = "traffic.limits.rules";
+    let wrong = settings.traffic.limits.check_rules().err()?;
+    let fault = Fault {
+        key: KEY.into(),
+        value: None,
+        origin: origin(KEY),
+        wrong: format!("is not right at {wrong}"),
+        fix: "put it right, for example {name: per-user, scope: user, limit: 100, window: 1m}"
+            .into(),
+    };
+    Some(Breach { about: &[KEY], fault })
 }
 
 fn wrong_policies(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

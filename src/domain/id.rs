@@ -31,6 +31,16 @@ macro_rules! identifiers {
             }
         }
 
+        impl $name {
+            /// The identifier of what has this name and no other: the same each time.
+            #[must_use]
+            pub fn named(name: &str) -> Self {
+                let digest = openssl::sha::sha256(name.as_bytes());
+                let half = digest.first_chunk().expect("a digest has 32 bytes");
+                Self(uuid::Builder::from_custom_bytes(*half).into_uuid())
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -64,6 +74,8 @@ identifiers! {
     LoginId;
     /// Which policy.
     PolicyId;
+    /// Which rate limit.
+    RateLimitId;
     /// Which subject of another issuer.
     SubjectId;
     /// Which link between a person and a server.

@@ -18,6 +18,7 @@ mod page;
 mod pin;
 mod policy;
 mod principal;
+mod rate_limit;
 mod record;
 mod role;
 mod secret;
@@ -34,8 +35,8 @@ pub use email::{Email, InvalidEmail};
 pub use endpoint::{Endpoint, HttpUrl, InvalidUrl, Transport, is_never_asked, is_public};
 pub use grant::{Grant, InvalidGrant};
 pub use id::{
-    InstanceId, InvalidId, LinkId, LoginId, NamespaceId, OrganizationId, PolicyId, RequestId,
-    ServerId, SessionId, SubjectId, UserId,
+    InstanceId, InvalidId, LinkId, LoginId, NamespaceId, OrganizationId, PolicyId, RateLimitId,
+    RequestId, ServerId, SessionId, SubjectId, UserId,
 };
 pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
@@ -48,6 +49,10 @@ pub use page::{Cursor, InvalidCursor};
 pub use pin::{Definition, Digest, OnChange, Pin, PinKind, Pins, Standing, Version};
 pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};
 pub use principal::{Actor, Principal, PrincipalKind, User};
+pub use rate_limit::{
+    Algorithm, Dimension, LimitScope, LimitStanding, LimitStandings, LimitTallies, RateLimit,
+    UnknownDimension, Window,
+};
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map, exposed_option};

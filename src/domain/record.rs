@@ -26,6 +26,8 @@ pub enum Noun {
     SecondFactor,
     /// A policy.
     Policy,
+    /// A rate limit.
+    RateLimit,
     /// What is pinned of a server.
     Pins,
     /// Somebody's account at a server.
@@ -46,6 +48,7 @@ impl Noun {
             Self::SigningKey => "signing_key",
             Self::SecondFactor => "second_factor",
             Self::Policy => "policy",
+            Self::RateLimit => "rate_limit",
             Self::Pins => "pins",
             Self::Link => "link",
         }

@@ -1,6 +1,6 @@
 //! What has come in at a door, and what lies behind all of them.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, header::ACCEPT};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(super) struct Arrival {
     pub(super) headers: HeaderMap,
     pub(super) credential: Credential,
     pub(super) via: &'static str,
+    /// The address that it comes from; none where it comes by a pipe or the local socket.
+    pub(super) from: Option<IpAddr>,
     pub(super) began: std::time::Instant,
 }
 
@@ -118,6 +120,7 @@ impl Inside {
             session,
             repeated: None,
             as_task: AsTask::No,
+            from: arrival.from,
             began: arrival.began,
         };
         self.pipeline.handle(&call, &arrival.credential, None).await

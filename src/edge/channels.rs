@@ -67,8 +67,8 @@ impl Channels {
     /// A channel for whoever was let in, and where it says what it has to say.
     pub(super) fn channel(&self, arrival: Arrival) -> (Channel, Outbox) {
         let outbox = Outbox::new(self.settings.limits());
-        let Arrival { scope, credential, via, .. } = arrival;
-        let guest = Guest { scope, credential, via };
+        let Arrival { scope, credential, via, from, .. } = arrival;
+        let guest = Guest { scope, credential, via, from };
         let channel = Channel::new(self.inside.clone(), guest, outbox.clone(), &self.settings);
         (channel, outbox)
     }

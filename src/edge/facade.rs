@@ -89,7 +89,7 @@ impl Rest<'_> {
                 Some(cursor) => json!({ "cursor": cursor }).to_string(),
                 None => "{}".to_owned(),
             };
-            let Reply { body, caller, server } =
+            let Reply { body, caller, server, .. } =
                 self.handle(Request::make(&method, &params)).await?;
             let page = self.page(&body, plural(kind))?;
             items.extend(page.items);
@@ -124,7 +124,7 @@ impl Rest<'_> {
     async fn with(&self, kind: ItemKind, body: &Bytes) -> Result<Bytes, Problem> {
         let request = request(self.facade.ask, body)?;
         let name = request.subject().unwrap_or_default().to_owned();
-        let Reply { body, caller, server } = self.handle(request).await?;
+        let Reply { body, caller, server, .. } = self.handle(request).await?;
         let is_tool_error = match &body {
             Said::Carried(answer) => {
                 *answer.outcome()

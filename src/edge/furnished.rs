@@ -52,7 +52,8 @@ pub(super) fn furnished(
     let known = (&registry, &trust.expect("readable"), &links);
     let catalog = Catalog::new(settings, known, &upstream, &metrics, clock.clone());
     let access = access.expect("readable");
-    let traffic = Traffic::new(traffic::Settings::default(), &registry, clock.clone());
+    let traffic = Traffic::new(traffic::Settings::default(), (&store, &registry), clock.clone())
+        .expect("there are no limits");
     let rooms = Rooms { access, catalog, traffic, registry, links, upstream, journal };
     let pipeline = Pipeline::new(pipeline::Settings::default(), rooms);
     (Sessions::new(session_settings, pipeline, store, clock.clone()), folder)

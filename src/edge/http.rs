@@ -28,6 +28,7 @@ use crate::{
         legacy::Legacy,
         modern,
         plain::Plain,
+        proxies::Proxies,
         reply::{self, Refusal},
         rpc::{self, Addressing, Rpc},
         session::Sessions,
@@ -43,6 +44,7 @@ pub(crate) struct Front(Arc<Inner>);
 struct Inner {
     reader: Arc<Reader>,
     guard: Guard,
+    proxies: Proxies,
     site: Site,
     inside: Inside,
     channels: Channels,
@@ -65,7 +67,8 @@ impl Front {
         let channels = Channels::new(inside.clone(), reader.clone(), settings);
         let (rpc_settings, rpc_clock) = (settings.rpc.clone(), clock.clone());
         let rpc = Rpc { inside: inside.clone(), settings: rpc_settings, clock: rpc_clock };
-        Self(Arc::new(Inner { reader, guard, site, inside, channels, rpc, clock, office }))
+        let proxies = Proxies::new(&settings.trusted_proxies);
+        Self(Arc::new(Inner { reader, guard, proxies, site, inside, channels, rpc, clock, office }))
     }
 
     /// The sessions of older clients.
@@ -135,6 +138,7 @@ impl Front {
         if let Err(problem) = self.0.guard.check(peer, request.uri(), request.headers()) {
             return refuse(&problem);
         }
+        let peer = &self.0.proxies.caller(peer, request.headers());
         let credential = match credential(peer, request.method(), request.headers()) {
             Ok(credential) => credential.at(|| Some(addressee.resource(&self.0.site)?.url)),
             Err(error) => return refuse(&error.into()),
@@ -148,7 +152,7 @@ impl Front {
         if let Some((way, scope)) = Way::of(request.uri().path()) {
             let (headers, request_id) = (request.headers().clone(), request_id.clone());
             let via = way.name();
-            let arrival = Arrival { request_id, scope, headers, credential, via, began };
+            let arrival = Arrival { request_id, scope, headers, credential, via, from, began };
             return Box::pin(self.channel(way, arrival, request)).await;
         }
         let Some(scope) = Scope::at(request.uri().path()) else {
@@ -162,7 +166,8 @@ impl Front {
         let (parts, body) = request.into_parts();
         let via = if peer.address.is_some() { "http" } else { "unix" };
         let request_id = request_id.clone();
-        let arrival = Arrival { request_id, scope, headers: parts.headers, credential, via, began };
+        let headers = parts.headers;
+        let arrival = Arrival { request_id, scope, headers, credential, via, from, began };
         match parts.method {
             Verb::GET if !arrival.reads_events() => return reply::status(&arrival.headers),
             Verb::GET | Verb::POST | Verb::DELETE => {}
@@ -243,6 +248,7 @@ impl Front {
             headers: parts.headers,
             credential,
             via: if peer.address.is_some() { "http" } else { "unix" },
+            from: peer.address.map(|address| address.ip()),
             began: clock.tick(),
         };
         if parts.method != plain.verb() {

@@ -227,6 +227,7 @@ pub(super) async fn open(
         session: None,
         repeated: None,
         as_task: AsTask::No,
+        from: arrival.from,
         began: arrival.began,
     };
     let reply = inside.pipeline.handle(&call, &arrival.credential, None).await;

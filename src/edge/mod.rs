@@ -16,6 +16,7 @@ mod listen;
 mod listening;
 mod modern;
 mod plain;
+mod proxies;
 mod reply;
 mod rpc;
 mod session;
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     /// Origins of pages that may call besides the gateway's own, such as
     /// `https://app.example.com`.
     pub(crate) allowed_origins: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
+    pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 impl Default for Settings {
@@ -68,6 +71,7 @@ impl Default for Settings {
             bodies_bytes: 256 << 20,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
         }
     }
 }

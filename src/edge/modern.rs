@@ -91,8 +91,9 @@ fn call_of(arrival: Arrival, request: Request) -> (Call, Credential, bool) {
     };
     let as_task = if meta.knows_tasks { AsTask::IfSuitable } else { AsTask::No };
     let repeated = Some(Repeated::of(&arrival.headers));
-    let Arrival { request_id, scope, credential, began, .. } = arrival;
-    let call = Call { request_id, scope, request, client, session: None, repeated, as_task, began };
+    let Arrival { request_id, scope, credential, from, began, .. } = arrival;
+    let session = None;
+    let call = Call { request_id, scope, request, client, session, repeated, as_task, from, began };
     (call, credential, reads_events)
 }
 
@@ -146,8 +147,9 @@ fn whole(inside: &Inside, (call, credential, reply): Asked) -> Response<Body> {
         Ok(Reply { body: Said::Listening(listening), .. }) => {
             listen(inside, id, &credential, listening)
         }
-        Ok(Reply { body, .. }) => {
+        Ok(Reply { body, standings, .. }) => {
             let mut response = reply::json(render(&call, &id, &body));
+            reply::tell_limits(&standings, response.headers_mut());
             *response.status_mut() = status(&body);
             response
         }

@@ -12,7 +12,7 @@ use http::{
 use serde_json::json;
 
 use crate::{
-    domain::{RequestId, Timestamp},
+    domain::{LimitStanding, LimitStandings, RequestId, Timestamp},
     pipeline::NOT_THERE,
     problem::{Kind, Problem},
     wire::{self, RawId, Revision, header},
@@ -85,6 +85,7 @@ fn rpc_status(problem: &Problem) -> StatusCode {
             | Kind::Forbidden
             | Kind::TooLarge
             | Kind::Limited
+            | Kind::RateLimited
             | Kind::Quota
             | Kind::Internal,
             _,
@@ -121,6 +122,41 @@ fn hint(problem: &Problem, status: StatusCode, headers: &mut HeaderMap) {
     }
     if let Some(seconds) = problem.retry_after_seconds() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    tell_limits(problem.standings(), headers);
+}
+
+/// Tells where a call stands with rate limits, in the words of the draft of today and in those of
+/// before.
+///
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
+pub(super) fn tell_limits(standings: &LimitStandings, headers: &mut HeaderMap) {
+    let Some(tightest) = standings.tightest() else { return };
+    let seconds = |ms: u64| ms.div_ceil(1_000);
+    // Of one limit with several windows each is told by itself.
+    let policy = |it: &LimitStanding| {
+        format!("\"{}\";q={};w={}", it.name, it.window.limit, it.window.seconds)
+    };
+    let left = |it: &LimitStanding| {
+        format!("\"{}\";r={};t={}", it.name, it.remaining, seconds(it.reset_ms))
+    };
+    let list = |one: &dyn Fn(&LimitStanding) -> String| {
+        standings.all().iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let texts = [("ratelimit-policy", list(&policy)), ("ratelimit", list(&left))];
+    for (name, text) in texts {
+        // Names are plain ASCII, or they would not have been taken.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    }
+    let numbers = [
+        ("x-ratelimit-limit", tightest.window.limit.into()),
+        ("x-ratelimit-remaining", tightest.remaining.into()),
+        ("x-ratelimit-reset", tightest.resets_at()),
+    ];
+    for (name, number) in numbers {
+        headers.insert(name, HeaderValue::from(number));
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{Clock, Scope},
+    domain::{Clock, LimitStandings, Scope},
     edge::{
         arrival::{Arrival, Inside},
         batch::{Batch, addressed},
@@ -83,7 +83,11 @@ impl Rpc {
             Ok(Message::Request(request)) => {
                 let id = request.id();
                 match self.call(arrival, scope, request).await {
-                    Ok(answer) => return reply::json(answer),
+                    Ok((answer, standings)) => {
+                        let mut response = reply::json(answer);
+                        reply::tell_limits(&standings, response.headers_mut());
+                        return response;
+                    }
                     Err(problem) => return told(arrival, &id, &problem),
                 }
             }
@@ -154,7 +158,7 @@ impl Rpc {
             Ok(Message::Request(request)) => {
                 let id = request.id();
                 match self.call(arrival, scope, request).await {
-                    Ok(answer) => return Some((id, answer)),
+                    Ok((answer, _)) => return Some((id, answer)),
                     Err(problem) => (id, problem),
                 }
             }
@@ -174,10 +178,13 @@ impl Rpc {
         arrival: &Arrival,
         scope: Scope,
         request: Request,
-    ) -> Result<Bytes, Problem> {
+    ) -> Result<(Bytes, LimitStandings), Problem> {
         let id = request.id();
         match request.method() {
-            Method::Initialize => return self.shake_hands(arrival, scope, &request).await,
+            Method::Initialize => {
+                let answer = self.shake_hands(arrival, scope, &request).await?;
+                return Ok((answer, LimitStandings::default()));
+            }
             // There is no stream on which it could be heard.
             Method::Listen => {
                 let message = format!("method not found: {}", request.method());
@@ -186,7 +193,7 @@ impl Rpc {
             _ => {}
         }
         let call = call_of(arrival, scope, request);
-        let Reply { body, caller, server } = self.handle(&call, arrival).await?;
+        let Reply { body, caller, server, standings } = self.handle(&call, arrival).await?;
         if *call.method() == Method::Ping {
             // A ping asks nothing of the path but whether its sender may come in.
             if server.is_none() && names_another(&call.scope) {
@@ -199,9 +206,9 @@ impl Rpc {
                 "server_id": server.map(|server| server.id.to_string()),
                 "user_id": caller.kind.to_string(),
             });
-            return Ok(result::answer(&id, pong.to_string().as_bytes()));
+            return Ok((result::answer(&id, pong.to_string().as_bytes()), standings));
         }
-        Ok(modern::render(&call, &id, &body))
+        Ok((modern::render(&call, &id, &body), standings))
     }
 
     /// Calls, with an ear for what a server asks where the client said that it can be asked.
@@ -242,8 +249,9 @@ pub(super) fn call_of(arrival: &Arrival, scope: Scope, request: Request) -> Call
         level: None,
     };
     let request_id = arrival.request_id.clone();
-    let (session, repeated, began) = (None, None, arrival.began);
-    Call { request_id, scope, request, client, session, repeated, as_task: AsTask::No, began }
+    let (session, repeated, as_task) = (None, None, AsTask::No);
+    let Arrival { from, began, .. } = *arrival;
+    Call { request_id, scope, request, client, session, repeated, as_task, from, began }
 }
 
 /// Whether an endpoint is that of a server which is not the gateway's own.

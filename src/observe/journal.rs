@@ -360,6 +360,7 @@ mod tests {
             session: None,
             repeated: None,
             as_task: AsTask::No,
+            from: None,
             began: clock.tick(),
         }
     }

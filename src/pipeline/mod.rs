@@ -20,8 +20,8 @@ use crate::{
     access::{self, Access, Caller, Credential, Leash, Permit, Reach},
     catalog::{self, Catalog},
     domain::{
-        Instance, ItemKind, OrganizationId, Principal, PrincipalKind, Scope, Server, SessionId,
-        Target,
+        Instance, ItemKind, LimitStandings, OrganizationId, Principal, PrincipalKind, Scope,
+        Server, SessionId, Target,
     },
     links::Links,
     observe::{Journal, Line, Outcome},
@@ -33,7 +33,7 @@ use crate::{
     },
     problem::{Classify, Kind, Problem},
     registry::Registry,
-    traffic::{self, Route, Traffic},
+    traffic::{self, Counted, Route, Traffic},
     upstream::Upstream,
     wire::{Answer, Call, InputRequired, Method},
 };
@@ -126,6 +126,8 @@ pub(crate) struct Reply {
     pub(crate) caller: Principal,
     /// The server that was asked, or whose endpoint it is; none where that is the gateway's own.
     pub(crate) server: Option<Arc<Server>>,
+    /// Where the call stands with rate limits.
+    pub(crate) standings: LimitStandings,
 }
 
 /// An answer without the client's id.
@@ -281,8 +283,11 @@ impl Pipeline {
         let permit = self.access.authorize(caller, &target, call);
         line.verdict(permit.as_ref().map_or_else(access::Error::verdict, Permit::verdict));
         let permit = permit.map_err(|denied| hide(denied, call))?;
-        let ticket = self.traffic.admit(&permit, &target);
+        let goes_on = call.request.state().is_some_and(Parked::is_ours);
+        let counted = if goes_on { Counted::Already } else { Counted::Yes };
+        let ticket = self.traffic.admit(&permit, &target, (call, counted));
         let ticket = ticket.map_err(traffic::Error::into_problem)?;
+        let standings = ticket.standings();
         let body = match self.traffic.route(&target) {
             Route::Here(_) if *call.method() == Method::Listen => {
                 self.listen(&permit, call).await?
@@ -305,7 +310,7 @@ impl Pipeline {
             }
         };
         let body = filter::apply(&self.catalog, &permit, &target, call, body);
-        Ok(Reply { body, caller: principal, server })
+        Ok(Reply { body, caller: principal, server, standings })
     }
 
     /// What somebody is told for whom nothing is found. That an item is held is told to those who

@@ -15,14 +15,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Permit,
-    domain::{PrincipalKind, SessionId, Target, Timestamp},
+    domain::{LimitStandings, PrincipalKind, SessionId, Target, Timestamp},
     pipeline::{
         Body, Pipeline, Reply, filter,
         forward::{Forwarded, Road, Start},
         told,
     },
     problem::{Kind, Problem},
-    traffic::Route,
+    traffic::{Counted, Route},
     wire::{Answer, AsTask, Call, Completed, InputRequired, Method, RawId, input::RESPONSES},
 };
 
@@ -268,7 +268,8 @@ impl Pipeline {
                 pipeline.move_task(&task, Stage::Cancelled);
             }
         });
-        Ok(Reply { body: Body::Made { result, fits_all: true }, caller, server })
+        let (body, standings) = (Body::Made { result, fits_all: true }, LimitStandings::default());
+        Ok(Reply { body, caller, server, standings })
     }
 
     async fn run_task(
@@ -306,7 +307,7 @@ impl Pipeline {
         line.target(target);
         let start = match start {
             Some(start) => start,
-            None => Start::Anew(self.traffic.admit(permit, target)?),
+            None => Start::Anew(self.traffic.admit(permit, target, (call, Counted::Already))?),
         };
         let Route::There(candidates) = self.traffic.route(target) else {
             unreachable!("only calls that leave the house are tasks")
@@ -319,7 +320,8 @@ impl Pipeline {
         let reply = outcome.map(|came| {
             let Forwarded::Body(body) = came else { unreachable!("a task makes no other task") };
             let body = filter::apply(&self.catalog, permit, target, call, body);
-            Reply { body, caller, server: target.server().cloned() }
+            let (server, standings) = (target.server().cloned(), LimitStandings::default());
+            Reply { body, caller, server, standings }
         });
         line.close(told(&reply));
         reply.map(|reply| reply.body)

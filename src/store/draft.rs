@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, Link, LinkId, Login, LoginId,
-    Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, SecondFactor,
-    Server, ServerId, SessionId, SessionRecord, SigningKey, Timestamp, User, UserId,
+    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, LimitTallies, Link, LinkId, Login,
+    LoginId, Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId,
+    RateLimit, RateLimitId, SecondFactor, Server, ServerId, SessionId, SessionRecord, SigningKey,
+    Timestamp, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
@@ -285,6 +286,29 @@ impl<'a> Draft<'a> {
     /// Removes a policy and returns it, if it was there.
     pub(crate) fn remove_policy(&mut self, id: &PolicyId) -> Result<Option<Policy>, Error> {
         self.remove(id.to_string())
+    }
+
+    /// Makes or replaces a rate limit.
+    pub(crate) fn put_rate_limit(&mut self, limit: &RateLimit) -> Result<(), Error> {
+        self.put(limit)
+    }
+
+    /// Removes a rate limit and returns it, if it was there.
+    pub(crate) fn remove_rate_limit(
+        &mut self,
+        id: &RateLimitId,
+    ) -> Result<Option<RateLimit>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Every rate limit, the oldest first.
+    pub(crate) fn rate_limits(&self) -> Result<Vec<RateLimit>, Error> {
+        self.all()
+    }
+
+    /// Notes what rate limits counted.
+    pub(crate) fn note_limit_tallies(&mut self, tallies: &LimitTallies) -> Result<(), Error> {
+        self.note(tallies)
     }
 
     /// Every policy, the oldest first.

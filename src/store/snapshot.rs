@@ -8,8 +8,8 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyUse, Link, Login, LoginId, Namespace, Organization, Policy,
-    SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
+    ApiKey, AuditLine, FeedEntry, KeyUse, LimitTallies, Link, Login, LoginId, Namespace,
+    Organization, Policy, RateLimit, SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, Pins, ServerId};
 
@@ -114,6 +114,16 @@ impl Snapshot {
 
     /// Every policy, the oldest first.
     pub(crate) fn policies(&self) -> Result<Vec<Policy>, Error> {
+        self.all()
+    }
+
+    /// Every rate limit, the oldest first.
+    pub(crate) fn rate_limits(&self) -> Result<Vec<RateLimit>, Error> {
+        self.all()
+    }
+
+    /// What rate limits counted.
+    pub(crate) fn limit_tallies(&self) -> Result<Vec<LimitTallies>, Error> {
         self.all()
     }
 

@@ -4,8 +4,9 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, Link, Login, Namespace, Noun, Organization,
-    Policy, SecondFactor, Server, SessionId, SessionRecord, SigningKey, User,
+    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, LimitTallies, Link, Login, Namespace, Noun,
+    Organization, Policy, RateLimit, SecondFactor, Server, SessionId, SessionRecord, SigningKey,
+    User,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins, ServerId};
 
@@ -35,6 +36,10 @@ const KEY_USES: Table = Table { name: "key_uses", kind: 9, version: 1 };
 
 /// By id.
 const POLICIES: Table = Table { name: "policies", kind: 10, version: 1 };
+/// By id.
+const RATE_LIMITS: Table = Table { name: "rate_limits", kind: 11, version: 1 };
+/// What was counted, by the part of the table.
+const LIMIT_TALLIES: Table = Table { name: "limit_tallies", kind: 12, version: 1 };
 
 /// By id.
 const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
@@ -55,7 +60,7 @@ const DEFINITIONS: Table = Table { name: "definitions", kind: 32, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 18] = [
+pub(super) const ALL: [Table; 20] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -71,6 +76,8 @@ pub(super) const ALL: [Table; 18] = [
     SECOND_FACTORS,
     LINKS,
     POLICIES,
+    RATE_LIMITS,
+    LIMIT_TALLIES,
     PINS,
     PINNED,
     DEFINITIONS,
@@ -159,7 +166,16 @@ things! {
     SecondFactor in SECOND_FACTORS, called by |it| &it.username;
     Link in LINKS, called by |it| &it.label;
     Policy in POLICIES, called by |it| &it.name;
+    RateLimit in RATE_LIMITS, called by |it| &it.name;
     Pins in PINS, called by |it| it.server.as_str();
+}
+
+impl Record for LimitTallies {
+    const TABLE: Table = LIMIT_TALLIES;
+
+    fn key(&self) -> Vec<u8> {
+        vec![self.shard]
+    }
 }
 
 impl Record for SessionRecord {

@@ -1,6 +1,7 @@
 //! How much, and where to.
 
 mod balance;
+pub(crate) mod limit;
 mod retry;
 mod route;
 mod table;
@@ -16,10 +17,11 @@ use crate::{
     domain::{Clock, Slug, Strategy},
     problem::{Classify, Kind, Problem},
     registry::Registry,
+    store::Store,
 };
 
 pub(crate) use route::{Attempts, Candidates, Pick, Route, SHORTEST_ATTEMPT};
-pub(crate) use ticket::Ticket;
+pub(crate) use ticket::{Counted, Ticket};
 
 /// How much may pass at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) strategy: Strategy,
     /// How many calls to a server may be made again, of a hundred.
     pub(crate) retry_percent: u32,
+    /// How many calls may pass in how long.
+    pub(crate) limits: limit::Settings,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             max_in_flight_per_server: 2_000,
             strategy: Strategy::RoundRobin,
             retry_percent: 10,
+            limits: limit::Settings::default(),
         }
     }
 }
@@ -55,6 +60,7 @@ struct Inner {
     settings: Settings,
     counts: Arc<ticket::Counts>,
     registry: Registry,
+    limiter: limit::Limiter,
     clock: Arc<dyn Clock>,
     tables: ArcSwap<table::Tables>,
     /// Held while tables are made, so that only one makes them.
@@ -62,16 +68,22 @@ struct Inner {
 }
 
 impl Traffic {
-    /// An empty road.
-    pub(crate) fn new(settings: Settings, registry: &Registry, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner {
+    /// An empty road. Fails where the rate limits are wrong or cannot be read.
+    pub(crate) fn new(
+        settings: Settings,
+        (store, registry): (&Store, &Registry),
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, limit::Error> {
+        let limiter = limit::Limiter::new(settings.limits.clone(), store, clock.clone())?;
+        Ok(Self(Arc::new(Inner {
+            limiter,
             counts: Arc::new(ticket::Counts::new(settings.clone())),
             settings,
             registry: registry.clone(),
             clock,
             tables: ArcSwap::default(),
             making: Mutex::new(()),
-        }))
+        })))
     }
 }
 
@@ -89,6 +101,13 @@ pub(crate) enum Error {
         /// How many it may have.
         limit: usize,
     },
+    /// More calls than a rate limit lets pass.
+    #[error(
+        "the rate limit {name} lets {limit} calls pass in {window} s; try again in {wait} s",
+        name = .0.by.name, limit = .0.by.window.limit, window = .0.by.window.seconds,
+        wait = .0.wait_seconds()
+    )]
+    Exceeded(Box<limit::Exceeded>),
     /// A server has no instance that takes calls.
     #[error("{0} has no instance that takes calls")]
     NoInstance(Slug),
@@ -114,11 +133,21 @@ impl Error {
             Self::Full(_) => (Some(Self::RETRY_AFTER_SECONDS), None),
             Self::Busy { server, .. } => (Some(Self::RETRY_AFTER_SECONDS), Some(server.clone())),
             Self::NoInstance(server) => (None, Some(server.clone())),
+            Self::Exceeded(exceeded) => (Some(exceeded.wait_seconds()), None),
             Self::Resting { server, wait_seconds, .. } => {
                 (Some((*wait_seconds).max(1)), Some(server.clone()))
             }
         };
+        let limit = match &self {
+            Self::Exceeded(exceeded) => {
+                Some((exceeded.by.name.to_string(), exceeded.standings.clone()))
+            }
+            _ => None,
+        };
         let mut problem = Problem::from(self);
+        if let Some((name, standings)) = limit {
+            problem = problem.with_data("rate_limit", name).with_standings(standings);
+        }
         if let Some(server) = server {
             problem = problem.with_data("server", server.as_str());
         }
@@ -133,6 +162,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Full(_) | Self::Busy { .. } => Kind::Limited,
+            Self::Exceeded(_) => Kind::RateLimited,
             Self::NoInstance(_) | Self::Resting { .. } => Kind::Unavailable,
         }
     }

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use crate::{
     access::Permit,
-    domain::{ServerId, Target},
+    domain::{LimitStandings, ServerId, Target},
     traffic::{Error, Settings, Traffic},
+    wire::Call,
 };
 
 /// What is in flight now.
@@ -33,6 +34,23 @@ impl Counts {
 pub(crate) struct Ticket {
     counts: Arc<Counts>,
     server: Option<ServerId>,
+    standings: LimitStandings,
+}
+
+impl Ticket {
+    /// Where the call stands with the rate limits that count it.
+    pub(crate) fn standings(&self) -> LimitStandings {
+        self.standings.clone()
+    }
+}
+
+/// Whether a call is counted by rate limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// As it should be.
+    Yes,
+    /// It goes on with one that was counted when it began.
+    Already,
 }
 
 impl Drop for Ticket {
@@ -50,15 +68,22 @@ impl Drop for Ticket {
 }
 
 impl Traffic {
-    /// A place for a call, if there is one. Only a call that is permitted may ask.
-    pub(crate) fn admit(&self, _permit: &Permit, target: &Target) -> Result<Ticket, Error> {
+    /// A place for a call, if there is one, and no rate limit has anything against it. Only a call
+    /// that is permitted may ask.
+    pub(crate) fn admit(
+        &self,
+        permit: &Permit,
+        target: &Target,
+        (call, counted): (&Call, Counted),
+    ) -> Result<Ticket, Error> {
         let counts = &self.0.counts;
         let limit = counts.settings.max_in_flight;
         if counts.all.fetch_add(1, Ordering::Relaxed) >= limit {
             counts.all.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::Full(limit));
         }
-        let mut ticket = Ticket { counts: counts.clone(), server: None };
+        let mut ticket =
+            Ticket { counts: counts.clone(), server: None, standings: LimitStandings::default() };
         if let Some(server) = target.server() {
             let limit = counts.settings.max_in_flight_per_server;
             let mut by_server = counts.by_server.lock();
@@ -69,6 +94,12 @@ impl Traffic {
             }
             *count += 1;
             ticket.server = Some(server.id);
+        }
+        // Last, so that no call is counted that has no place.
+        if counted == Counted::Yes {
+            let principal = permit.caller().principal();
+            let taken = self.0.limiter.take(principal, target, call);
+            ticket.standings = taken.map_err(Error::Exceeded)?;
         }
         Ok(ticket)
     }

@@ -1,6 +1,6 @@
 //! One call past the doors: what is asked, through which endpoint, by which client.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use serde_json::{Map, Value};
 
@@ -26,6 +26,8 @@ pub struct Call {
     pub repeated: Option<Repeated>,
     /// Whether it may go on by itself while its client asks now and then how far it has come.
     pub as_task: AsTask,
+    /// The address that it comes from; none where it comes by a pipe or the local socket.
+    pub from: Option<IpAddr>,
     /// When its first byte was understood.
     pub began: Instant,
 }

@@ -34,7 +34,7 @@ pub fn rpc_error(problem: &Problem, id: &RawId, request_id: &RequestId) -> Bytes
     let mut data = details(problem);
     data.insert("code".into(), problem.kind().telling().code.into());
     data.insert("request_id".into(), request_id.as_str().into());
-    if matches!(problem.kind(), Kind::Limited | Kind::Quota)
+    if matches!(problem.kind(), Kind::Limited | Kind::RateLimited | Kind::Quota)
         && let Some(seconds) = problem.retry_after_seconds()
     {
         data.insert("retry_after_seconds".into(), seconds.into());

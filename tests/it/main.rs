@@ -28,6 +28,7 @@ mod outward;
 mod pipeline;
 mod policy;
 mod problem;
+mod rate_limits;
 mod registry_file;
 mod rpc;
 mod sessions;

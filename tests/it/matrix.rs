@@ -84,7 +84,9 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 32] = [
+const LISTS: [&str; 34] = [
+    "/api/admin/rate-limits",
+    "/api/admin/rate-limits/usage",
     "/gateway/templates",
     "/gateway/registry",
     "/gateway/stats",
@@ -201,6 +203,8 @@ fn samples() -> Vec<Sample> {
         "/api/admin/namespaces/{namespace}",
         "/api/admin/namespaces/nobody",
     ));
+    let (list, one) = ("/api/admin/rate-limits", "/api/admin/rate-limits/{id}");
+    all.extend(things(list, one, "/api/admin/rate-limits/nobody"));
     all.extend(things("/policies", "/policies/{id}", "/policies/nobody"));
     all.push(sending("POST", "/policies/test", "/policies/test", 422));
     all.push(sending("POST", "/policies/replay", "/policies/replay", 422));

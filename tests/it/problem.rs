@@ -20,6 +20,7 @@ fn the_table_is_pinned() {
     Conflict 409 -32004 CONFLICT Conflict
     TooLarge 413 -32005 TOO_LARGE TooLarge
     Limited 429 -32006 LIMIT_EXCEEDED LimitExceeded
+    RateLimited 429 -32006 RATE_LIMIT_EXCEEDED RateLimitExceeded
     Quota 429 -32006 QUOTA_EXCEEDED QuotaExceeded
     Unavailable 503 -32000 SERVICE_UNAVAILABLE InstanceUnavailable
     Upstream 502 -32000 BAD_GATEWAY UpstreamError

@@ -13,6 +13,7 @@ mod way;
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -42,6 +43,7 @@ pub(super) struct Guest {
     pub(super) scope: Scope,
     pub(super) credential: Credential,
     pub(super) via: &'static str,
+    pub(super) from: Option<IpAddr>,
 }
 
 /// Why a channel ends from this side.
@@ -213,6 +215,7 @@ impl Channel {
             headers: http::HeaderMap::new(),
             credential: self.guest.credential.clone(),
             via: self.guest.via,
+            from: self.guest.from,
             began: self.inside.sessions.tick(),
         }
     }

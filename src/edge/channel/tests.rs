@@ -29,7 +29,7 @@ fn house_for(credential: Credential) -> House {
     let inside = Inside::new(sessions.pipeline().clone(), sessions);
     let settings = Settings { max_calls: 4, ..Settings::default() };
     let outbox = Outbox::new(settings.limits());
-    let guest = Guest { scope: Scope::Everything, credential, via: "test" };
+    let guest = Guest { scope: Scope::Everything, credential, via: "test", from: None };
     let channel = Channel::new(inside.clone(), guest, outbox.clone(), &settings);
     House { channel, outbox, inside, reader: Reader::new(1 << 20, 1 << 20), _folder: folder }
 }

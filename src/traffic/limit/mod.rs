@@ -1,0 +1,362 @@
+//! Rate limits: how many calls may pass in how long, counted by whom, what and where.
+
+mod change;
+mod count;
+mod form;
+mod rule;
+mod snapshot;
+mod table;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use self::{
+    count::{Look, Quota},
+    rule::{Counts, Facts, Names, Rule},
+    table::{Key, Table},
+};
+use crate::{
+    domain::{
+        Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, RateLimit, RateLimitId,
+        Target,
+    },
+    store::{Snapshot, Store},
+    wire::{Call, Method},
+};
+
+pub(crate) use change::{Error, Written};
+pub(crate) use form::Definition;
+pub(crate) use rule::Refused;
+
+/// How calls are limited.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Rate limits of every organization, beside those in the store.
+    pub(crate) rules: Vec<Definition>,
+    /// Rate limits of one organization in the store, and as many in the settings file.
+    pub(crate) per_organization: usize,
+    /// Keys that are counted at the same time: beyond, those that matter least long are forgotten.
+    pub(crate) max_keys: usize,
+    /// How often what was counted is written down, in seconds, so that a restart is no reset.
+    pub(crate) note_seconds: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { rules: Vec::new(), per_organization: 100, max_keys: 1 << 20, note_seconds: 10 }
+    }
+}
+
+/// Counts calls and says whether one more may pass.
+pub(super) struct Limiter {
+    settings: Settings,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    of_file: Vec<RateLimit>,
+    rules: ArcSwap<Rules>,
+    /// The number of the change up to which the rules were read.
+    seen: Mutex<Option<u64>>,
+    table: Table,
+    /// When the gateway started, on both clocks: what is counted with never goes back.
+    start: (u64, Instant),
+}
+
+/// The rules that hold.
+#[derive(Debug, Default)]
+struct Rules {
+    everywhere: Vec<Arc<Rule>>,
+    of: HashMap<OrganizationId, Vec<Arc<Rule>>>,
+    counts: HashMap<RateLimitId, Arc<Counts>>,
+}
+
+/// Too many calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Exceeded {
+    /// Which limit has the longest wait.
+    pub(crate) by: LimitStanding,
+    /// Where the call stands with all.
+    pub(crate) standings: LimitStandings,
+}
+
+impl Exceeded {
+    /// After how long the call may pass, in whole seconds.
+    pub(crate) fn wait_seconds(&self) -> u64 {
+        self.by.wait_ms.div_ceil(1_000).max(1)
+    }
+}
+
+/// What became of the calls that a limit was asked about.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage {
+    /// Which limit.
+    pub(crate) written: Written,
+    /// Calls that passed since the gateway started.
+    pub(crate) allowed: u64,
+    /// Calls that did not.
+    pub(crate) refused: u64,
+    /// Who was refused, the last first.
+    pub(crate) lately: Vec<Refused>,
+    /// How somebody who was asked for stands with it.
+    pub(crate) standings: Vec<LimitStanding>,
+}
+
+impl Limiter {
+    pub(super) fn new(
+        settings: Settings,
+        store: &Store,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let now_ms = u64::try_from(clock.now().as_ms()).unwrap_or_default();
+        let limiter = Self {
+            of_file: settings.of_file()?,
+            table: Table::new(*store.pepper(), settings.max_keys),
+            store: store.clone(),
+            start: (now_ms, clock.tick()),
+            rules: ArcSwap::default(),
+            seen: Mutex::new(None),
+            settings,
+            clock,
+        };
+        limiter.reload()?;
+        limiter.take_up()?;
+        Ok(limiter)
+    }
+
+    fn now_ms(&self) -> u64 {
+        let passed = self.clock.tick().saturating_duration_since(self.start.1);
+        self.start.0 + u64::try_from(passed.as_millis()).unwrap_or_default()
+    }
+
+    /// Reads the rules again if anything changed.
+    pub(super) fn reload(&self) -> Result<(), Error> {
+        let mut seen = self.seen.lock();
+        let snapshot = self.store.read()?;
+        let last = Some(snapshot.last_sequence()?);
+        if *seen == last {
+            return Ok(());
+        }
+        let stored = snapshot.rate_limits()?;
+        let all = || self.of_file.iter().chain(&stored);
+        // Names cost reading, which laptops without limits need not do.
+        let has_names = all().any(|limit| !limit.only.is_empty());
+        let names = if has_names { names(&snapshot)? } else { Names::default() };
+        let before = self.rules.load();
+        let mut rules = Rules::default();
+        for limit in all().filter(|limit| limit.is_active) {
+            let rule = Arc::new(Rule::new(limit, &names, before.counts.get(&limit.id)));
+            rules.counts.insert(limit.id, rule.counts.clone());
+            let of_all = limit.organization == OrganizationId::fixed(0);
+            let place = if of_all {
+                &mut rules.everywhere
+            } else {
+                rules.of.entry(limit.organization).or_default()
+            };
+            place.push(rule);
+        }
+        self.rules.store(Arc::new(rules));
+        *seen = last;
+        Ok(())
+    }
+
+    /// Counts a call, if it may pass.
+    pub(super) fn take(
+        &self,
+        principal: &crate::domain::Principal,
+        target: &Target,
+        call: &Call,
+    ) -> Result<LimitStandings, Box<Exceeded>> {
+        let rules = self.rules.load();
+        if rules.counts.is_empty() || is_free(call) {
+            return Ok(LimitStandings::default());
+        }
+        let facts = Facts { principal, target, call };
+        let own = rules.of.get(&principal.organization).into_iter().flatten();
+        let counted = rules.everywhere.iter().chain(own);
+        let counted: SmallVec<[(&Arc<Rule>, String); 4]> =
+            counted.filter_map(|rule| Some((rule, rule.key(facts)?))).collect();
+        if counted.is_empty() {
+            return Ok(LimitStandings::default());
+        }
+        let asked: SmallVec<[(Key, Quota); 4]> =
+            counted.iter().flat_map(|(rule, key)| self.asked(rule, key)).collect();
+        let now_ms = self.now_ms();
+        let taken = self.table.take(&asked, now_ms);
+        let mut looks = taken.looks.iter();
+        let mut standings = Vec::with_capacity(asked.len());
+        for (rule, key) in &counted {
+            let before = standings.len();
+            let of_rule = rule.quotas.iter().zip(looks.by_ref());
+            standings.extend(of_rule.map(|((window, _), look)| LimitStanding {
+                name: rule.name.clone(),
+                window: *window,
+                remaining: left(look, taken.passes),
+                reset_ms: look.reset_ms,
+                now_ms,
+                wait_ms: look.wait_ms,
+            }));
+            if taken.passes {
+                rule.counts.allowed.fetch_add(1, Relaxed);
+            } else if standings[before..].iter().any(|standing| standing.wait_ms > 0) {
+                rule.counts.refuse(rule.shown(key), self.clock.now());
+            }
+        }
+        let longest = standings.iter().max_by_key(|standing| standing.wait_ms).cloned();
+        let standings = LimitStandings::from(standings);
+        match longest {
+            Some(by) if !taken.passes => Err(Box::new(Exceeded { by, standings })),
+            _ => Ok(standings),
+        }
+    }
+
+    fn asked<'a>(&self, rule: &'a Rule, key: &str) -> impl Iterator<Item = (Key, Quota)> + 'a {
+        let keys = rule.quotas.iter().map(|(window, quota)| {
+            // A bucket is counted in units of its limit.
+            let unit = match quota.algorithm {
+                crate::domain::Algorithm::TokenBucket => window.limit,
+                _ => 0,
+            };
+            (self.table.key(key, window.seconds ^ unit.rotate_left(16)), *quota)
+        });
+        keys.collect::<SmallVec<[_; 4]>>().into_iter()
+    }
+
+    /// What became of the calls of an organization, and how those who are named stand.
+    fn usage(
+        &self,
+        organization: OrganizationId,
+        whom: &HashMap<Dimension, String>,
+    ) -> Result<Vec<Usage>, Error> {
+        let names = if whom.is_empty() { Names::new() } else { names(&self.store.read()?)? };
+        let of = |dimension: Dimension| {
+            let value = whom.get(&dimension);
+            let id = value.and_then(|value| names.get(&(dimension, value.clone())));
+            match (dimension, id.or(value)) {
+                // One organization's is its own.
+                (Dimension::Organization, _) => Some(organization.to_string()),
+                (Dimension::Ip, Some(value)) => {
+                    Some(rule::counted(value.parse().ok()?).to_string())
+                }
+                (_, value) => value.cloned(),
+            }
+        };
+        let (rules, now_ms) = (self.rules.load(), self.now_ms());
+        let own = rules.of.get(&organization).into_iter().flatten();
+        let holding: Vec<&Arc<Rule>> = rules.everywhere.iter().chain(own).collect();
+        let used = self.written(organization)?.into_iter().map(|written| {
+            let counts = rules.counts.get(&written.limit.id);
+            let rule = counts.and_then(|counts| {
+                holding.iter().find(|rule| Arc::ptr_eq(&rule.counts, counts)).copied()
+            });
+            let standings = rule.map_or_else(Vec::new, |rule| self.standings(rule, &of, now_ms));
+            Usage {
+                allowed: counts.map_or(0, |counts| counts.allowed.load(Relaxed)),
+                refused: counts.map_or(0, |counts| counts.refused.load(Relaxed)),
+                // Whom limits of all refused elsewhere is told there.
+                lately: match (counts, written.is_stored) {
+                    (Some(counts), true) => counts.lately(),
+                    _ => Vec::new(),
+                },
+                standings,
+                written,
+            }
+        });
+        Ok(used.collect())
+    }
+
+    fn standings(
+        &self,
+        rule: &Rule,
+        of: &impl Fn(Dimension) -> Option<String>,
+        now_ms: u64,
+    ) -> Vec<LimitStanding> {
+        let Some(key) = rule.key_of(of) else { return Vec::new() };
+        let looks = self.asked(rule, &key).map(|asked| self.table.peek(asked, now_ms));
+        let standing =
+            |((window, _), look): (&(crate::domain::Window, Quota), Look)| LimitStanding {
+                name: rule.name.clone(),
+                window: *window,
+                remaining: left(&look, false),
+                reset_ms: look.reset_ms,
+                now_ms,
+                wait_ms: look.wait_ms,
+            };
+        rule.quotas.iter().zip(looks).map(standing).collect()
+    }
+}
+
+/// How many more may pass, where the call that was looked at is one of them or not.
+fn left(look: &Look, is_counted: bool) -> u32 {
+    let more = if look.passes() && !is_counted { look.remaining + 1 } else { look.remaining };
+    u32::try_from(more).unwrap_or(u32::MAX)
+}
+
+/// What keeps a connection alive, or opens it, costs nobody anything.
+fn is_free(call: &Call) -> bool {
+    matches!(call.method(), Method::Ping | Method::Discover | Method::Initialize)
+}
+
+/// The ids of what people call by names.
+fn names(snapshot: &Snapshot) -> Result<Names, Error> {
+    let mut names = Names::new();
+    for organization in snapshot.organizations()? {
+        let name = (Dimension::Organization, organization.slug.to_string());
+        names.insert(name, organization.id.to_string());
+    }
+    for namespace in snapshot.namespaces()? {
+        let name = (Dimension::Namespace, namespace.slug.to_string());
+        names.insert(name, namespace.id.to_string());
+    }
+    for user in snapshot.users()? {
+        names.insert((Dimension::User, user.username.clone()), user.id.to_string());
+    }
+    for key in snapshot.keys()? {
+        names.insert((Dimension::ApiKey, key.name.clone()), key.id.to_string());
+    }
+    Ok(names)
+}
+
+impl crate::traffic::Traffic {
+    /// What became of the calls of an organization that limits were asked about, and how those
+    /// stand with them who are named, by what they are.
+    pub(crate) fn limit_usage(
+        &self,
+        organization: OrganizationId,
+        whom: &HashMap<Dimension, String>,
+    ) -> Result<Vec<Usage>, Error> {
+        self.0.limiter.usage(organization, whom)
+    }
+
+    /// Keeps the rules as they are stored, and writes down what was counted, until `stop`.
+    pub(crate) async fn run(&self, stop: tokio_util::sync::CancellationToken) {
+        let limiter = &self.0.limiter;
+        let mut changes = limiter.store.changes();
+        let round = Duration::from_secs(limiter.settings.note_seconds.max(1).into());
+        let mut rounds = tokio::time::interval(round);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = rounds.tick() => {
+                    limiter.table.sweep(limiter.now_ms());
+                    limiter.write_down().await;
+                }
+                Ok(()) = changes.changed() => {
+                    if let Err(error) = limiter.reload() {
+                        let error = crate::problem::chain(&error);
+                        tracing::warn!(error, "the rate limits cannot be read again");
+                    }
+                }
+            }
+        }
+        limiter.write_down().await;
+    }
+}
