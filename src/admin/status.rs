@@ -11,6 +11,7 @@ use crate::{
     },
     domain::{Permission, Server},
     store::Condition,
+    traffic::limit::Sharing,
 };
 
 /// The gateway, its store and its servers.
@@ -42,6 +43,10 @@ pub(super) async fn show(
         status["calls_total"] = office.metrics.calls().into();
     }
     if caller.may(Permission::SystemManage).is_ok() {
+        if let Some(sharing) = office.traffic.sharing() {
+            let Sharing { is_shared, nodes } = sharing;
+            status["rate_limits"] = json!({ "shared": is_shared, "gateways": nodes });
+        }
         status["data"] = office.house.0.data.display().to_string().into();
     }
     Ok(one(status))

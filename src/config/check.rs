@@ -44,6 +44,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         short_secret,
         wrong_policies,
         wrong_limits,
+        wrong_redis,
         wrong_issuers,
     ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
@@ -149,6 +150,20 @@ fn wrong_limits(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
         wrong: format!("is not right at {wrong}"),
         fix: "put it right, for example {name: per-user, scope: user, limit: 100, window: 1m}"
             .into(),
+    };
+    Some(Breach { about: &[KEY], fault })
+}
+
+fn wrong_redis(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    const KEY: &str = "traffic.limits.redis.url";
+    let wrong = settings.traffic.limits.redis.check().err()?;
+    let fault = Fault {
+        key: KEY.into(),
+        // It may hold a password.
+        value: None,
+        origin: origin(KEY),
+        wrong,
+        fix: "write for example redis://:password@127.0.0.1:6379/0, or leave it out".into(),
     };
     Some(Breach { about: &[KEY], fault })
 }

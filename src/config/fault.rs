@@ -72,6 +72,8 @@ pub(super) fn is_secret(key: &str) -> bool {
     ["password", "secret", "token", "credential"].iter().any(|word| name.contains(word))
         || name == "key"
         || name.ends_with("_key")
+        // It may hold a password.
+        || key.to_ascii_lowercase().ends_with("redis.url")
 }
 
 /// A value as it may be shown.

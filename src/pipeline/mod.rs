@@ -285,7 +285,7 @@ impl Pipeline {
         let permit = permit.map_err(|denied| hide(denied, call))?;
         let goes_on = call.request.state().is_some_and(Parked::is_ours);
         let counted = if goes_on { Counted::Already } else { Counted::Yes };
-        let ticket = self.traffic.admit(&permit, &target, (call, counted));
+        let ticket = self.traffic.admit(&permit, &target, (call, counted)).await;
         let ticket = ticket.map_err(traffic::Error::into_problem)?;
         let standings = ticket.standings();
         let body = match self.traffic.route(&target) {

@@ -307,7 +307,9 @@ impl Pipeline {
         line.target(target);
         let start = match start {
             Some(start) => start,
-            None => Start::Anew(self.traffic.admit(permit, target, (call, Counted::Already))?),
+            None => {
+                Start::Anew(self.traffic.admit(permit, target, (call, Counted::Already)).await?)
+            }
         };
         let Route::There(candidates) = self.traffic.route(target) else {
             unreachable!("only calls that leave the house are tasks")

@@ -70,7 +70,7 @@ impl Drop for Ticket {
 impl Traffic {
     /// A place for a call, if there is one, and no rate limit has anything against it. Only a call
     /// that is permitted may ask.
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
         permit: &Permit,
         target: &Target,
@@ -98,7 +98,7 @@ impl Traffic {
         // Last, so that no call is counted that has no place.
         if counted == Counted::Yes {
             let principal = permit.caller().principal();
-            let taken = self.0.limiter.take(principal, target, call);
+            let taken = self.0.limiter.take(principal, target, call).await;
             ticket.standings = taken.map_err(Error::Exceeded)?;
         }
         Ok(ticket)

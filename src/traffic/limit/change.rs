@@ -37,6 +37,9 @@ pub(crate) enum Error {
         "there are {0} rate limits already, which is the limit traffic.limits.per_organization"
     )]
     TooMany(usize),
+    /// The Redis of the settings.
+    #[error("traffic.limits.redis.url: {0}")]
+    Redis(String),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -46,7 +49,7 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NoSuchLimit(_) => Kind::NotFound,
-            Self::Wrong(_) => Kind::Invalid,
+            Self::Wrong(_) | Self::Redis(_) => Kind::Invalid,
             Self::Taken(_) | Self::OfFile(_) => Kind::Conflict,
             Self::TooMany(_) => Kind::Quota,
             Self::Store(error) => error.kind(),

@@ -4,6 +4,7 @@ mod change;
 mod count;
 mod form;
 mod rule;
+mod shared;
 mod snapshot;
 mod table;
 
@@ -17,17 +18,21 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use self::{
-    count::{Look, Quota},
+    count::Quota,
     rule::{Counts, Facts, Names, Rule},
-    table::{Key, Table},
+    shared::Shared,
+    table::{Key, Table, Taken},
 };
 use crate::{
     domain::{
-        Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, RateLimit, RateLimitId,
-        Target,
+        Algorithm, Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, Principal,
+        RateLimit, RateLimitId, Target,
     },
+    problem::chain,
     store::{Snapshot, Store},
     wire::{Call, Method},
 };
@@ -35,6 +40,7 @@ use crate::{
 pub(crate) use change::{Error, Written};
 pub(crate) use form::Definition;
 pub(crate) use rule::Refused;
+pub(crate) use shared::Sharing;
 
 /// How calls are limited.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,11 +54,19 @@ pub(crate) struct Settings {
     pub(crate) max_keys: usize,
     /// How often what was counted is written down, in seconds, so that a restart is no reset.
     pub(crate) note_seconds: u32,
+    /// Where several gateways count together.
+    pub(crate) redis: shared::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rules: Vec::new(), per_organization: 100, max_keys: 1 << 20, note_seconds: 10 }
+        Self {
+            rules: Vec::new(),
+            per_organization: 100,
+            max_keys: 1 << 20,
+            note_seconds: 10,
+            redis: shared::Settings::default(),
+        }
     }
 }
 
@@ -66,6 +80,7 @@ pub(super) struct Limiter {
     /// The number of the change up to which the rules were read.
     seen: Mutex<Option<u64>>,
     table: Table,
+    shared: Option<Shared>,
     /// When the gateway started, on both clocks: what is counted with never goes back.
     start: (u64, Instant),
 }
@@ -119,6 +134,7 @@ impl Limiter {
         let limiter = Self {
             of_file: settings.of_file()?,
             table: Table::new(*store.pepper(), settings.max_keys),
+            shared: Shared::new(&settings.redis, store.name()).map_err(Error::Redis)?,
             store: store.clone(),
             start: (now_ms, clock.tick()),
             rules: ArcSwap::default(),
@@ -168,41 +184,59 @@ impl Limiter {
     }
 
     /// Counts a call, if it may pass.
-    pub(super) fn take(
+    pub(super) async fn take(
         &self,
-        principal: &crate::domain::Principal,
+        principal: &Principal,
         target: &Target,
         call: &Call,
     ) -> Result<LimitStandings, Box<Exceeded>> {
-        let rules = self.rules.load();
-        if rules.counts.is_empty() || is_free(call) {
+        if self.rules.load().counts.is_empty() || is_free(call) {
             return Ok(LimitStandings::default());
         }
+        let rules = self.rules.load_full();
         let facts = Facts { principal, target, call };
         let own = rules.of.get(&principal.organization).into_iter().flatten();
         let counted = rules.everywhere.iter().chain(own);
-        let counted: SmallVec<[(&Arc<Rule>, String); 4]> =
+        let counted: Vec<(&Arc<Rule>, String)> =
             counted.filter_map(|rule| Some((rule, rule.key(facts)?))).collect();
         if counted.is_empty() {
             return Ok(LimitStandings::default());
         }
+        let taken = match &self.shared {
+            None => self.take_here(&counted, |quota| quota),
+            Some(shared) => match Box::pin(shared.take(&asked_of_all(&counted))).await {
+                Some(taken) => taken,
+                None => self.take_here(&counted, |quota| shared.share(quota)),
+            },
+        };
+        self.judge(&counted, &taken)
+    }
+
+    /// Counts a call in this gateway's own memory.
+    fn take_here(
+        &self,
+        counted: &[(&Arc<Rule>, String)],
+        share: impl Fn(Quota) -> Quota + Copy,
+    ) -> Taken {
         let asked: SmallVec<[(Key, Quota); 4]> =
-            counted.iter().flat_map(|(rule, key)| self.asked(rule, key)).collect();
+            counted.iter().flat_map(|(rule, key)| self.asked(rule, key, share)).collect();
+        self.table.take(&asked, self.now_ms())
+    }
+
+    /// What came of it, for each limit that counted the call.
+    fn judge(
+        &self,
+        counted: &[(&Arc<Rule>, String)],
+        taken: &Taken,
+    ) -> Result<LimitStandings, Box<Exceeded>> {
         let now_ms = self.now_ms();
-        let taken = self.table.take(&asked, now_ms);
         let mut looks = taken.looks.iter();
-        let mut standings = Vec::with_capacity(asked.len());
-        for (rule, key) in &counted {
+        let mut standings = Vec::with_capacity(taken.looks.len());
+        for (rule, key) in counted {
             let before = standings.len();
             let of_rule = rule.quotas.iter().zip(looks.by_ref());
-            standings.extend(of_rule.map(|((window, _), look)| LimitStanding {
-                name: rule.name.clone(),
-                window: *window,
-                remaining: left(look, taken.passes),
-                reset_ms: look.reset_ms,
-                now_ms,
-                wait_ms: look.wait_ms,
-            }));
+            let standing = |(quota, look)| rule.standing(quota, look, (now_ms, taken.passes));
+            standings.extend(of_rule.map(standing));
             if taken.passes {
                 rule.counts.allowed.fetch_add(1, Relaxed);
             } else if standings[before..].iter().any(|standing| standing.wait_ms > 0) {
@@ -217,16 +251,22 @@ impl Limiter {
         }
     }
 
-    fn asked<'a>(&self, rule: &'a Rule, key: &str) -> impl Iterator<Item = (Key, Quota)> + 'a {
-        let keys = rule.quotas.iter().map(|(window, quota)| {
+    fn asked(
+        &self,
+        rule: &Rule,
+        key: &str,
+        share: impl Fn(Quota) -> Quota,
+    ) -> SmallVec<[(Key, Quota); 4]> {
+        let asked = rule.quotas.iter().map(|(window, quota)| {
+            let quota = share(*quota);
             // A bucket is counted in units of its limit.
             let unit = match quota.algorithm {
-                crate::domain::Algorithm::TokenBucket => window.limit,
-                _ => 0,
+                Algorithm::TokenBucket => quota.limit,
+                Algorithm::SlidingWindow | Algorithm::FixedWindow => 0,
             };
-            (self.table.key(key, window.seconds ^ unit.rotate_left(16)), *quota)
+            (self.table.key(key, window.seconds, unit), quota)
         });
-        keys.collect::<SmallVec<[_; 4]>>().into_iter()
+        asked.collect()
     }
 
     /// What became of the calls of an organization, and how those who are named stand.
@@ -279,24 +319,21 @@ impl Limiter {
         now_ms: u64,
     ) -> Vec<LimitStanding> {
         let Some(key) = rule.key_of(of) else { return Vec::new() };
-        let looks = self.asked(rule, &key).map(|asked| self.table.peek(asked, now_ms));
-        let standing =
-            |((window, _), look): (&(crate::domain::Window, Quota), Look)| LimitStanding {
-                name: rule.name.clone(),
-                window: *window,
-                remaining: left(&look, false),
-                reset_ms: look.reset_ms,
-                now_ms,
-                wait_ms: look.wait_ms,
-            };
-        rule.quotas.iter().zip(looks).map(standing).collect()
+        let asked = self.asked(rule, &key, |quota| quota).into_iter();
+        let looks = asked.map(|asked| self.table.peek(asked, now_ms));
+        let quotas = rule.quotas.iter().zip(looks);
+        quotas.map(|(quota, look)| rule.standing(quota, &look, (now_ms, false))).collect()
     }
 }
 
-/// How many more may pass, where the call that was looked at is one of them or not.
-fn left(look: &Look, is_counted: bool) -> u32 {
-    let more = if look.passes() && !is_counted { look.remaining + 1 } else { look.remaining };
-    u32::try_from(more).unwrap_or(u32::MAX)
+/// What is asked of all gateways.
+fn asked_of_all(counted: &[(&Arc<Rule>, String)]) -> Vec<(String, Quota)> {
+    let of = |(rule, key): &(&Arc<Rule>, String)| {
+        let key = rule.key_of_all(key);
+        let asked = rule.quotas.iter();
+        asked.map(move |(window, quota)| (format!("{key}:{}", window.seconds), *quota)).collect()
+    };
+    counted.iter().flat_map(|one| -> Vec<_> { of(one) }).collect()
 }
 
 /// What keeps a connection alive, or opens it, costs nobody anything.
@@ -335,28 +372,49 @@ impl crate::traffic::Traffic {
         self.0.limiter.usage(organization, whom)
     }
 
-    /// Keeps the rules as they are stored, and writes down what was counted, until `stop`.
-    pub(crate) async fn run(&self, stop: tokio_util::sync::CancellationToken) {
+    /// Whether gateways count together; none where nobody wants that.
+    pub(crate) fn sharing(&self) -> Option<Sharing> {
+        self.0.limiter.shared.as_ref().map(Shared::sharing)
+    }
+
+    /// Keeps the rules as they are stored, writes down what was counted, and stays in touch with
+    /// other gateways, until `stop`.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
         let limiter = &self.0.limiter;
-        let mut changes = limiter.store.changes();
-        let round = Duration::from_secs(limiter.settings.note_seconds.max(1).into());
+        let attending = async {
+            let Some(shared) = &limiter.shared else { return };
+            let mut rounds = tokio::time::interval(shared::ROUND);
+            rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+                shared.attend().await;
+            }
+            shared.leave().await;
+        };
+        tokio::join!(attending, limiter.keep(&stop));
+    }
+}
+
+impl Limiter {
+    async fn keep(&self, stop: &CancellationToken) {
+        let mut changes = self.store.changes();
+        let round = Duration::from_secs(self.settings.note_seconds.max(1).into());
         let mut rounds = tokio::time::interval(round);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = rounds.tick() => {
-                    limiter.table.sweep(limiter.now_ms());
-                    limiter.write_down().await;
+                    self.table.sweep(self.now_ms());
+                    self.write_down().await;
                 }
                 Ok(()) = changes.changed() => {
-                    if let Err(error) = limiter.reload() {
-                        let error = crate::problem::chain(&error);
+                    if let Err(error) = self.reload() {
+                        let error = chain(&error);
                         tracing::warn!(error, "the rate limits cannot be read again");
                     }
                 }
             }
         }
-        limiter.write_down().await;
+        self.write_down().await;
     }
 }

@@ -13,11 +13,11 @@ use std::{
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use super::count::Quota;
+use super::count::{Look, Quota};
 use crate::{
     domain::{
-        Dimension, ItemKind, Principal, PrincipalKind, RateLimit, Server, Target, Timestamp,
-        Window, qualify,
+        Dimension, ItemKind, LimitStanding, Principal, PrincipalKind, RateLimit, Server, Target,
+        Timestamp, Window, qualify,
     },
     wire::Call,
 };
@@ -33,6 +33,8 @@ pub(super) struct Rule {
     pub(super) name: Arc<str>,
     /// Stands before its keys.
     id: String,
+    /// The same, where all gateways count.
+    id_of_all: String,
     dimensions: Box<[Dimension]>,
     only: Box<[(Dimension, Box<[Wanted]>)]>,
     pub(super) quotas: Box<[(Window, Quota)]>,
@@ -207,14 +209,41 @@ impl Rule {
         };
         let quota = |window: &Window| (*window, Quota::new(limit.algorithm, *window, limit.burst));
         // What is counted one way means nothing another way.
-        let id = format!("{}:{}", limit.id, limit.algorithm.as_str());
+        let algorithm = limit.algorithm.as_str();
+        let id = format!("{}:{algorithm}", limit.id);
+        let id_of_all = format!("{}/{}:{algorithm}", limit.organization, limit.name);
         Self {
             name: limit.name.as_str().into(),
             id,
+            id_of_all,
             dimensions: limit.scope.dimensions().into(),
             only: limit.only.iter().map(wanted).collect(),
             quotas: limit.windows.iter().map(quota).collect(),
             counts: before.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The same key for all gateways, which know the same limits under other ids.
+    pub(super) fn key_of_all(&self, key: &str) -> String {
+        format!("{}{}", self.id_of_all, key.strip_prefix(&self.id).unwrap_or(key))
+    }
+
+    /// Where a call stands with one of its windows, that passed everywhere or not.
+    pub(super) fn standing(
+        &self,
+        (window, _): &(Window, Quota),
+        look: &Look,
+        (now_ms, is_counted): (u64, bool),
+    ) -> LimitStanding {
+        let is_left = look.passes() && !is_counted;
+        let remaining = look.remaining + u64::from(is_left);
+        LimitStanding {
+            name: self.name.clone(),
+            window: *window,
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            reset_ms: look.reset_ms,
+            now_ms,
+            wait_ms: look.wait_ms,
         }
     }
 

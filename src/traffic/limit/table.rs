@@ -68,11 +68,12 @@ impl Table {
         Self { secret, shards, most: most.div_ceil(SHARDS).max(1) }
     }
 
-    /// A key for this text and this window of a limit.
-    pub(super) fn key(&self, text: &str, window: u32) -> Key {
+    /// A key for this text and this window of a limit, which is counted in this unit.
+    pub(super) fn key(&self, text: &str, window: u32, unit: u64) -> Key {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.secret);
         hasher.write_u32(window);
+        hasher.write_u64(unit);
         hasher.write(text.as_bytes());
         hasher.finish()
     }
@@ -257,7 +258,8 @@ mod tests {
     #[test]
     fn a_call_counts_everywhere_or_nowhere() {
         let table = Table::new([7; 32], 1_000);
-        let (own, all) = ((table.key("ana", 60), quota(5, 60)), (table.key("", 60), quota(3, 60)));
+        let (own, all) =
+            ((table.key("ana", 60, 0), quota(5, 60)), (table.key("", 60, 0), quota(3, 60)));
         let passed = (0..5).filter(|_| table.take(&[own, all], NOW).passes).count();
         assert_eq!(passed, 3);
         // What was refused was not counted as hers.
@@ -269,7 +271,7 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let table = Table::new([7; 32], 1_000);
             let quota = Quota::new(algorithm, Window { limit: 50, seconds: 60 }, None);
-            let asked = [(table.key("ana", 60), quota), (table.key("", 60), quota)];
+            let asked = [(table.key("ana", 60, 0), quota), (table.key("", 60, 0), quota)];
             let passed = std::sync::atomic::AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 for _ in 0..20 {
@@ -290,13 +292,13 @@ mod tests {
         const MANY: u64 = 1_000_000;
         let table = Table::new([7; 32], crate::traffic::limit::Settings::default().max_keys);
         for number in 0..MANY {
-            table.take(&[(table.key(&number.to_string(), 60), quota(5, 60))], NOW);
+            table.take(&[(table.key(&number.to_string(), 60, 0), quota(5, 60))], NOW);
         }
         assert_eq!(table.len() as u64, MANY, "each is counted by itself");
         assert!(table.bytes() <= 64 << 20, "{} bytes", table.bytes());
 
         for number in MANY..2 * MANY {
-            table.take(&[(table.key(&number.to_string(), 60), quota(5, 60))], NOW + 1_000);
+            table.take(&[(table.key(&number.to_string(), 60, 0), quota(5, 60))], NOW + 1_000);
         }
         assert!(table.bytes() <= 64 << 20, "{} bytes", table.bytes());
 
@@ -308,17 +310,17 @@ mod tests {
     #[test]
     fn what_goes_first_is_what_matters_least_long() {
         let table = Table::new([7; 32], SHARDS);
-        let long = (table.key("long", 60), quota(5, 3_600));
+        let long = (table.key("long", 60, 0), quota(5, 3_600));
         table.take(&[long], NOW);
         for number in 0..1_000 {
-            table.take(&[(table.key(&number.to_string(), 60), quota(5, 1))], NOW + number);
+            table.take(&[(table.key(&number.to_string(), 60, 0), quota(5, 1))], NOW + number);
         }
         assert!(table.len() <= SHARDS, "{}", table.len());
         // A shard of one keeps only who came last; with room for four the long one stays.
         let table = Table::new([7; 32], 4 * SHARDS);
         table.take(&[long], NOW);
         for number in 0..1_000 {
-            table.take(&[(table.key(&number.to_string(), 60), quota(5, 1))], NOW);
+            table.take(&[(table.key(&number.to_string(), 60, 0), quota(5, 1))], NOW);
         }
         assert_eq!(table.peek(long, NOW).remaining, 3);
     }
@@ -326,7 +328,7 @@ mod tests {
     #[test]
     fn what_was_written_down_is_counted_on() {
         let table = Table::new([7; 32], 1_000);
-        let ana = (table.key("ana", 60), quota(5, 60));
+        let ana = (table.key("ana", 60, 0), quota(5, 60));
         for _ in 0..4 {
             assert!(table.take(&[ana], NOW).passes);
         }
@@ -356,7 +358,7 @@ mod tests {
                     scope.spawn(|| {
                         for number in 0..CALLS {
                             let text = format!("user={};tool=search", number % 10_000);
-                            let asked = (table.key(&text, 60), quota);
+                            let asked = (table.key(&text, 60, 0), quota);
                             std::hint::black_box(table.take(&[asked], NOW));
                         }
                     });
