@@ -127,6 +127,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "state": server.state,
         "health": health.as_str(),
         "timeout_seconds": server.timeout_seconds,
+        "max_in_flight": server.max_in_flight,
         "balance": {
             "strategy": server.balance.strategy.unwrap_or_else(|| office.traffic.strategy()),
             "prefer": server.balance.prefer,

@@ -45,6 +45,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         state: State::Active,
         prefixing: None,
         timeout_seconds: None,
+        max_in_flight: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

@@ -334,6 +334,7 @@ pub(super) mod tests_support {
             state: ServerState::Active,
             prefixing: None,
             timeout_seconds: None,
+            max_in_flight: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

@@ -43,6 +43,9 @@ pub(super) struct Register {
     /// How long one of its calls may take, in seconds
     #[arg(long = "timeout", value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
+    /// How many calls may be in flight towards it; others wait a moment
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u32>,
     /// What becomes of a definition that is not as at first sight
     #[arg(long, value_parser = ["accept", "review"])]
     on_change: Option<String>,
@@ -115,7 +118,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "strategy", "prefer"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer"])]
 pub(super) struct Update {
     /// Name or id
     server: String,
@@ -125,6 +128,9 @@ pub(super) struct Update {
     /// Whether it takes calls
     #[arg(long, value_parser = STATES)]
     state: Option<String>,
+    /// How many calls may be in flight towards it; others wait a moment
+    #[arg(long, value_name = "N")]
+    max_in_flight: Option<u32>,
     #[command(flatten)]
     sharing: Sharing,
 }
@@ -153,6 +159,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
             let change = ServerChange {
                 on_change: wanted.on_change,
                 state: wanted.state,
+                max_in_flight: wanted.max_in_flight,
                 balance: wanted.sharing.balance(),
                 replicas: None,
             };
@@ -175,6 +182,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         namespace: register.namespace,
         description: register.description,
         timeout_seconds: register.timeout_seconds,
+        max_in_flight: register.max_in_flight,
         on_change: register.on_change,
         balance: register.sharing.balance(),
         replicas: register.replicas,

@@ -26,6 +26,9 @@ pub struct ServerChange {
     /// What people want of it: `active`, `inactive` or `maintenance`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// How many calls may be in flight towards it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
     /// How calls are shared among its instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,

@@ -72,6 +72,9 @@ pub struct ServerForm {
     /// How long its calls may take, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
+    /// How many calls may be in flight towards it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
     /// What happens when it says something else than it did: `accept` or `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_change: Option<String>,

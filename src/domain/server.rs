@@ -31,6 +31,9 @@ pub struct Server {
     /// How long a call may take, in seconds; none leaves it to the settings.
     #[serde(default)]
     pub timeout_seconds: Option<u32>,
+    /// How many calls may be in flight towards it; none leaves it to the settings.
+    #[serde(default)]
+    pub max_in_flight: Option<u32>,
     /// Where it runs. Never empty.
     pub instances: Vec<Instance>,
     /// When it was registered.

@@ -142,6 +142,7 @@ mod tests {
             state: State::Active,
             prefixing: None,
             timeout_seconds: None,
+            max_in_flight: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

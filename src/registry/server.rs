@@ -20,6 +20,8 @@ use crate::{
     store::Draft,
 };
 
+/// The most calls in flight that a server may want.
+const MOST_IN_FLIGHT: u32 = 100_000;
 /// The most preferences of a server.
 const PREFERENCES: usize = 8;
 
@@ -68,6 +70,9 @@ pub(crate) struct Form {
     /// How long a call may take.
     #[serde(default)]
     timeout_seconds: Option<u32>,
+    /// How many calls may be in flight towards it.
+    #[serde(default)]
+    max_in_flight: Option<u32>,
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
@@ -92,6 +97,9 @@ pub(crate) struct ServerChange {
     /// How calls are shared among its instances.
     #[serde(default, alias = "load_balancer")]
     balance: Option<Balance>,
+    /// How many calls may be in flight towards it.
+    #[serde(default)]
+    max_in_flight: Option<u32>,
     /// What people want of it.
     #[serde(default)]
     state: Option<State>,
@@ -157,6 +165,10 @@ impl Registry {
             }
             server.on_change = wanted.on_change.or(server.on_change);
             server.state = wanted.state.unwrap_or(server.state);
+            if let Some(most) = wanted.max_in_flight {
+                check_in_flight(Some(most))?;
+                server.max_in_flight = Some(most);
+            }
             if let Some(balance) = wanted.balance {
                 check_balance(&balance)?;
                 server.balance = balance;
@@ -270,9 +282,10 @@ impl Form {
         {
             return Err(wrong("timeout_seconds", "it must lie between 1 and 3,600"));
         }
+        check_in_flight(self.max_in_flight)?;
         check_balance(&self.balance)?;
-        let (description, prefixing, timeout_seconds) =
-            (self.description.clone(), self.prefix, self.timeout_seconds);
+        let (description, prefixing) = (self.description.clone(), self.prefix);
+        let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
         let (on_change, balance) = (self.on_change, self.balance.clone());
         let instances = self.instances(max_instances)?;
         Ok(Server {
@@ -285,6 +298,7 @@ impl Form {
             state: State::Active,
             prefixing,
             timeout_seconds,
+            max_in_flight,
             instances,
             created_at: now,
             updated_at: now,
@@ -324,6 +338,13 @@ impl Form {
         let copies = (1..replicas).map(|_| Instance { id: InstanceId::fresh(), ..first.clone() });
         Ok(copies.chain([first.clone()]).collect())
     }
+}
+
+fn check_in_flight(most: Option<u32>) -> Result<(), Error> {
+    if most.is_some_and(|most| !(1..=MOST_IN_FLIGHT).contains(&most)) {
+        return Err(wrong("max_in_flight", "it must lie between 1 and 100,000"));
+    }
+    Ok(())
 }
 
 fn check_balance(balance: &Balance) -> Result<(), Error> {

@@ -29,8 +29,12 @@ pub(crate) use ticket::{Counted, Ticket};
 pub(crate) struct Settings {
     /// Calls in flight at most, in the whole house.
     pub(crate) max_in_flight: usize,
-    /// Calls in flight at most towards one server.
+    /// Calls in flight at most towards one server that does not say itself.
     pub(crate) max_in_flight_per_server: usize,
+    /// Calls that wait for a place towards one server.
+    pub(crate) max_queued_per_server: usize,
+    /// How long they wait, in milliseconds.
+    pub(crate) queue_ms: u32,
     /// How calls are shared among the instances of servers that say nothing of it: `round_robin`,
     /// `least_connections`, `weighted`, `health_based`, `random` or `ewma`.
     pub(crate) strategy: Strategy,
@@ -45,6 +49,8 @@ impl Default for Settings {
         Self {
             max_in_flight: 10_000,
             max_in_flight_per_server: 2_000,
+            max_queued_per_server: 1_000,
+            queue_ms: 1_000,
             strategy: Strategy::RoundRobin,
             retry_percent: 10,
             limits: limit::Settings::default(),

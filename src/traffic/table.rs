@@ -254,6 +254,7 @@ mod tests {
             state: State::Active,
             prefixing: None,
             timeout_seconds: None,
+            max_in_flight: None,
             instances: (0..count).map(|_| instance(&[])).collect(),
             created_at: crate::domain::Timestamp::from_ms(0),
             updated_at: crate::domain::Timestamp::from_ms(0),

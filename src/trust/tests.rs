@@ -46,6 +46,7 @@ fn server(on_change: OnChange) -> Server {
         state: State::Active,
         prefixing: None,
         timeout_seconds: None,
+        max_in_flight: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

@@ -39,6 +39,7 @@ fn what_is_exported_and_imported_is_the_same() {
         "namespace": "research",
         "prefix": "conflict",
         "timeout_seconds": 7,
+        "max_in_flight": 9,
         "on_change": "review",
         "balance": {"strategy": "weighted", "prefer": ["region=eu", "cost"]},
         "instances": [

@@ -42,6 +42,9 @@ fn template(server: &Server, directory: &Directory) -> Value {
     if let Some(seconds) = server.timeout_seconds {
         written["timeout_seconds"] = seconds.into();
     }
+    if let Some(most) = server.max_in_flight {
+        written["max_in_flight"] = most.into();
+    }
     if let Some(on_change) = server.on_change {
         written["on_change"] = json!(on_change);
     }

@@ -46,6 +46,7 @@ fn server(name: &str) -> Server {
         state: State::Active,
         prefixing: None,
         timeout_seconds: None,
+        max_in_flight: None,
         instances: vec![Instance::new(Endpoint::Http {
             url,
             headers,
