@@ -79,7 +79,7 @@ impl Catalog {
             let peer = offer.peer.as_deref();
             peer.is_some_and(|peer| call.client.knows_any(&peer.extensions))
         });
-        let server = offer.ok_or_else(none)?.server.clone();
+        let server = self.current(offer.ok_or_else(none)?.server.clone());
         let item = Item::named(ItemKind::Tool, method);
         Ok(Target::Item { server, item, permission: Permission::ToolsCall })
     }
@@ -118,8 +118,13 @@ impl Catalog {
         Ok(if owned::is_own(&server) {
             Target::House { permission, item: Some(item) }
         } else {
-            Target::Item { server, item, permission }
+            // What it offers was asked for before it was changed, perhaps.
+            Target::Item { server: self.current(server), item, permission }
         })
+    }
+
+    fn current(&self, server: Arc<Server>) -> Arc<Server> {
+        self.0.registry.directory().current(server)
     }
 
     /// What a server's own URIs are called at an endpoint, where any of them goes by another name

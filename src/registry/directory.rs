@@ -41,6 +41,12 @@ impl Directory {
         self.servers.values()
     }
 
+    /// The server as it is registered now; as it was, where it is not any more.
+    pub(crate) fn current(&self, server: Arc<Server>) -> Arc<Server> {
+        let known = self.servers.get(&(server.organization, server.name.clone()));
+        known.filter(|known| known.id == server.id).cloned().unwrap_or(server)
+    }
+
     /// Whether a server is registered.
     pub(super) fn has(&self, server: &ServerId) -> bool {
         self.all().any(|known| known.id == *server)
@@ -143,6 +149,7 @@ mod tests {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            cache: crate::domain::CachePolicy::default(),
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),
