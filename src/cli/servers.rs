@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     app::Folder,
-    client::{Balance, Client, Offered, ServerChange, ServerForm, ServerView},
+    client::{Balance, CacheWish, Client, Offered, ServerChange, ServerForm, ServerView},
 };
 
 /// Lines of a silent server's standard error that are shown.
@@ -51,6 +51,8 @@ pub(super) struct Register {
     on_change: Option<String>,
     #[command(flatten)]
     sharing: Sharing,
+    #[command(flatten)]
+    caching: Caching,
     /// How many processes of the command run
     #[arg(long, value_name = "N", conflicts_with = "endpoint")]
     replicas: Option<usize>,
@@ -68,6 +70,31 @@ pub(super) struct Sharing {
     /// Instances taken first, by their metadata: NAME=VALUE, or NAME for the smallest number
     #[arg(long, value_name = "PREFERENCE")]
     prefer: Vec<String>,
+}
+
+/// How long what a server says is kept.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Caching {
+    /// Keep its resources for so long, instead of as it says itself; 0 keeps none
+    #[arg(long = "cache-resources", value_name = "SECONDS", id = "cache_resources")]
+    resources: Option<u32>,
+    /// Keep what its tools answer that only read; 0 keeps none
+    #[arg(long = "cache-tools", value_name = "SECONDS", id = "cache_tools")]
+    tools: Option<u32>,
+    /// For whom: whoever asked, or everybody who may ask
+    #[arg(long = "cache-scope", value_parser = ["private", "public"], id = "cache_scope")]
+    scope: Option<String>,
+}
+
+impl Caching {
+    fn wish(self) -> Option<CacheWish> {
+        let wish = CacheWish {
+            resources_seconds: self.resources,
+            tools_seconds: self.tools,
+            scope: self.scope,
+        };
+        (wish != CacheWish::default()).then_some(wish)
+    }
 }
 
 const STRATEGIES: [&str; 6] =
@@ -118,7 +145,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "cache_resources", "cache_tools", "cache_scope"])]
 pub(super) struct Update {
     /// Name or id
     server: String,
@@ -133,6 +160,8 @@ pub(super) struct Update {
     max_in_flight: Option<u32>,
     #[command(flatten)]
     sharing: Sharing,
+    #[command(flatten)]
+    caching: Caching,
 }
 
 /// Has so many processes of a server run.
@@ -161,6 +190,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
                 state: wanted.state,
                 max_in_flight: wanted.max_in_flight,
                 balance: wanted.sharing.balance(),
+                cache: wanted.caching.wish(),
                 replicas: None,
             };
             update(context, &wanted.server, &change).await
@@ -185,6 +215,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         max_in_flight: register.max_in_flight,
         on_change: register.on_change,
         balance: register.sharing.balance(),
+        cache: register.caching.wish(),
         replicas: register.replicas,
     };
     reach(context, Folder::MustBeThere, async |client| {

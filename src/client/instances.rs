@@ -32,9 +32,26 @@ pub struct ServerChange {
     /// How calls are shared among its instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
+    /// How long what it says is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheWish>,
     /// How many processes of its program run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<usize>,
+}
+
+/// How long what a server says is kept, and for whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheWish {
+    /// Resources, in seconds; none leaves it to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources_seconds: Option<u32>,
+    /// What tools answer that only read, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools_seconds: Option<u32>,
+    /// `private` or `public`; none leaves it to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// Another place where a server runs.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Balance, Client, Error};
+use super::{Balance, CacheWish, Client, Error};
 use crate::domain::{Secret, ServerAuth, ServerTls};
 
 /// Servers and keys asked for at once: more than there can be.
@@ -75,6 +75,9 @@ pub struct ServerForm {
     /// How many calls may be in flight towards it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
+    /// How long what it says is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheWish>,
     /// What happens when it says something else than it did: `accept` or `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_change: Option<String>,

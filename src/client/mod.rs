@@ -27,7 +27,9 @@ use crate::{
 pub use self::{
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
-    instances::{Balance, ImportedView, InstanceChange, InstanceForm, InstanceView, ServerChange},
+    instances::{
+        Balance, CacheWish, ImportedView, InstanceChange, InstanceForm, InstanceView, ServerChange,
+    },
     limits::{LimitUsage, LimitView, LimitWindow, RefusedView, StandingView},
     line::Line,
     links::{LinkBegun, LinkView},

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Balance, Endpoint, InstanceId, NamespaceId, OnChange, OrganizationId, Prefixing, ServerId,
-    Slug, Timestamp,
+    Balance, Endpoint, InstanceId, NamespaceId, OnChange, OrganizationId, Prefixing, ServerAuth,
+    ServerId, Slug, Timestamp,
 };
 
 /// A named server with one or more instances that do the same.
@@ -46,6 +46,52 @@ pub struct Server {
     /// How calls are shared among its instances.
     #[serde(default)]
     pub balance: Balance,
+    /// How long what it says is kept.
+    #[serde(default)]
+    pub cache: CachePolicy,
+}
+
+/// How long what a server says is kept, and said again in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CachePolicy {
+    /// How long resources are, in seconds; none leaves it to the server, and 0 keeps nothing.
+    pub resources_seconds: Option<u32>,
+    /// How long answers of tools are that only read, in seconds. Where nothing is said, or 0, they
+    /// are not.
+    pub tools_seconds: Option<u32>,
+    /// For whom; none leaves it to the server.
+    pub scope: Option<CacheScope>,
+}
+
+impl CachePolicy {
+    /// The longest that anything is kept, in seconds: a day.
+    pub const LONGEST: u32 = 86_400;
+
+    /// The policy with what another says in place of what it said; one that says nothing takes all
+    /// of it back.
+    #[must_use]
+    pub fn changed(self, by: Self) -> Self {
+        if by == Self::default() {
+            return by;
+        }
+        Self {
+            resources_seconds: by.resources_seconds.or(self.resources_seconds),
+            tools_seconds: by.tools_seconds.or(self.tools_seconds),
+            scope: by.scope.or(self.scope),
+        }
+    }
+}
+
+/// For whom an answer that was kept is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheScope {
+    /// For whoever asked.
+    #[default]
+    Private,
+    /// For everybody who may ask.
+    Public,
 }
 
 /// One place where a server runs.
@@ -79,6 +125,17 @@ impl Instance {
     pub fn new(endpoint: Endpoint) -> Self {
         let (id, metadata) = (InstanceId::fresh(), BTreeMap::new());
         Self { id, endpoint, weight: 1, state: State::Active, metadata }
+    }
+
+    /// Whether everybody is somebody else there, with an account of their own.
+    #[must_use]
+    pub const fn is_personal(&self) -> bool {
+        match &self.endpoint {
+            Endpoint::Http { auth, .. } => {
+                matches!(auth, ServerAuth::OAuth(_) | ServerAuth::TokenExchange(_))
+            }
+            Endpoint::Stdio { .. } => false,
+        }
     }
 }
 

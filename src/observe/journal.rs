@@ -97,6 +97,7 @@ impl Journal {
                 server: None,
                 item: call.request.subject().map(Into::into),
                 attempts: 0,
+                is_recalled: false,
                 verdict: None,
             }),
         }
@@ -155,6 +156,13 @@ impl Line {
         }
     }
 
+    /// Notes that the answer is one that was kept.
+    pub(crate) fn recalled(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.is_recalled = true;
+        }
+    }
+
     /// Notes another attempt at a server.
     pub(crate) fn attempt(&mut self) {
         if let Some(entry) = &mut self.entry {
@@ -191,6 +199,8 @@ struct Entry {
     server: Option<Arc<Server>>,
     item: Option<Box<str>>,
     attempts: u32,
+    /// Whether the answer is one that was kept.
+    is_recalled: bool,
     verdict: Option<Arc<Verdict>>,
 }
 
@@ -235,6 +245,9 @@ impl Entry {
         }
         if self.attempts > 1 {
             let _ = write!(line, r#","attempts":{}"#, self.attempts);
+        }
+        if self.is_recalled {
+            line.push_str(r#","cached":true"#);
         }
         if let Some(verdict) = &self.verdict {
             add_verdict(line, verdict);

@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     access::Permit,
-    catalog::Argument,
     domain::{Item, Server, TaskSupport},
     links::{self, is_linked},
     observe::Line,
@@ -16,6 +14,7 @@ use crate::{
         Body, Notices, Pipeline,
         parked::{self, Owner, Parked},
         relay::{Conversing, HEARD, Patience, Turn, is_unsafe, refusal},
+        repeat::param_headers,
     },
     problem::{Classify, Kind, Problem, chain},
     traffic::{self, Attempts, Candidates, Pick, Ticket},
@@ -101,6 +100,9 @@ impl Pipeline {
     ) -> Result<Forwarded, Problem> {
         let call = road.call;
         let server = road.candidates.server();
+        // However the call ends: what was kept of its server may be wrong then.
+        let _changing = changes_something(call, road.candidates.item())
+            .then(|| self.traffic.changing(server.id));
         let account = match self.links.account(server, road.permit.caller()) {
             Ok(account) => account,
             Err(error @ links::Error::MustSignIn { .. }) => return must_sign_in(call, error),
@@ -359,6 +361,11 @@ fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
     may_run && !error.is_about_the_token()
 }
 
+/// Whether a call may change what its server says to others.
+fn changes_something(call: &Call, item: &Item) -> bool {
+    *call.method() == Method::ToolsCall && !item.annotations.is_read_only()
+}
+
 /// Whether a call may run twice: what only reads, and tools that say so of themselves.
 fn is_repeatable(call: &Call, item: &Item) -> bool {
     match call.method() {
@@ -372,32 +379,6 @@ fn is_repeatable(call: &Call, item: &Item) -> bool {
 /// revision that may ask its clients something, each client is a conversation of its own.
 fn stays(call: &Call) -> bool {
     call.client.capabilities.is_some() || call.client.level.is_some()
-}
-
-/// The headers that repeat arguments of this call. Those of the item's definition are made anew,
-/// once the client's own agree with them; those it does not know of go on as they came.
-fn param_headers(item: &Item, call: &Call) -> Result<Vec<(HeaderName, HeaderValue)>, Problem> {
-    let brought = call.repeated.as_ref().map(header::Repeated::headers);
-    let mut headers = brought.cloned().unwrap_or_default();
-    let wanted = item.param_headers.as_deref().unwrap_or_default();
-    let arguments: Map<String, Value> = if wanted.is_empty() {
-        Map::new()
-    } else {
-        call.request.param("arguments").unwrap_or_default()
-    };
-    for wanted in wanted {
-        let name = format!("{}{}", header::PARAM_PREFIX, wanted.name);
-        let Ok(name) = HeaderName::try_from(name) else { continue };
-        headers.remove(&name);
-        let Some(argument) = Argument::find(&arguments, &wanted.path) else { continue };
-        if let Some(repeated) = &call.repeated {
-            repeated.check(&name, |said| argument.is_said_by(said)).map_err(|mismatch| {
-                Problem::new(Kind::Invalid, mismatch.to_string()).with_rpc(header::MISMATCH)
-            })?;
-        }
-        headers.insert(name, header::encode(&argument.text));
-    }
-    Ok(headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect())
 }
 
 /// Whether the server knows the item under another name than the client.

@@ -250,9 +250,11 @@ impl Pipeline {
         let Some(server) = directory.all().find(is_its) else { return };
         match news.notice.tells() {
             Tells::ListChanged(kind) => {
+                self.traffic.forget(server.id);
                 self.catalog.changed(&server.id, *kind, news.owner.as_deref());
             }
             Tells::Updated { uri } => {
+                self.traffic.forget(server.id);
                 let key = (server.id, uri.clone());
                 self.tell(|listener| {
                     let shown = listener.resources.get(&key)?;

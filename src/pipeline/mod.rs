@@ -7,6 +7,7 @@ mod issuers;
 mod listen;
 mod parked;
 mod relay;
+mod repeat;
 mod tasks;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -33,7 +34,7 @@ use crate::{
     },
     problem::{Classify, Kind, Problem},
     registry::Registry,
-    traffic::{self, Counted, Route, Traffic},
+    traffic::{self, Counted, Keeping, Route, Ticket, Traffic},
     upstream::Upstream,
     wire::{Answer, Call, InputRequired, Method},
 };
@@ -300,7 +301,13 @@ impl Pipeline {
                 // What a server says on the way is not looked through, and is kept back.
                 let notices = notices.filter(|_| !permit.obliges());
                 let road = Road::new(call, &permit, &candidates, notices);
-                match self.forward(Start::Anew(ticket), road, line).await? {
+                let forwarded = match self.traffic.keeping(&permit, &target, call) {
+                    Some(keeping) => {
+                        Box::pin(self.forward_or_recall(keeping, ticket, road, line)).await
+                    }
+                    None => self.forward(Start::Anew(ticket), road, line).await,
+                };
+                match forwarded? {
                     Forwarded::Body(body) => body,
                     Forwarded::Task(conversing, ticket) => {
                         let start = Start::GoesOn(conversing, ticket);
@@ -311,6 +318,37 @@ impl Pipeline {
         };
         let body = filter::apply(&self.catalog, &permit, &target, call, body);
         Ok(Reply { body, caller: principal, server, standings })
+    }
+
+    /// The answer that was kept, or that whoever asks the same gets; else carries the call.
+    async fn forward_or_recall(
+        &self,
+        keeping: Keeping<'_>,
+        ticket: Ticket,
+        road: Road<'_>,
+        line: &mut Line,
+    ) -> Result<Forwarded, Problem> {
+        let (mut ticket, mut came) = (Some(ticket), None);
+        let asking = async {
+            let forwarded = Box::pin(self.forward(Start::Anew(ticket.take()?), road, line)).await;
+            let answer = match &forwarded {
+                Ok(Forwarded::Body(Body::Carried(answer))) => Some(answer.clone()),
+                _ => None,
+            };
+            came = Some(forwarded);
+            answer
+        };
+        let kept = Box::pin(keeping.recall(asking)).await;
+        match (came, kept, ticket) {
+            (Some(forwarded), ..) => forwarded,
+            (None, Some(answer), _) => {
+                line.recalled();
+                Ok(Forwarded::Body(Body::Carried(answer)))
+            }
+            // Whoever was asked meanwhile said nothing that could be kept.
+            (None, None, Some(ticket)) => self.forward(Start::Anew(ticket), road, line).await,
+            (None, None, None) => unreachable!("whoever takes the ticket has an outcome"),
+        }
     }
 
     /// What somebody is told for whom nothing is found. That an item is held is told to those who

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gauge::{Check, Gauge, InFlight, Outcome, Turn};
 use crate::{
-    domain::{Endpoint, Health, Instance, InstanceId, Server, ServerAuth, State},
+    domain::{Health, Instance, InstanceId, Server, State},
     registry::{Circuit, Directory, Registry, instance::is_program},
     upstream::Ask,
     wire::{Address, Era, Method, Request},
@@ -228,13 +228,7 @@ impl Registry {
 
     /// Where everybody has an account of their own, there is nobody to ask as.
     fn is_looked_at(instance: &Instance) -> bool {
-        let is_personal = match &instance.endpoint {
-            Endpoint::Http { auth, .. } => {
-                matches!(auth, ServerAuth::OAuth(_) | ServerAuth::TokenExchange(_))
-            }
-            Endpoint::Stdio { .. } => false,
-        };
-        instance.state == State::Active && !is_personal
+        instance.state == State::Active && !instance.is_personal()
     }
 
     /// Looks at one instance: whether it answers what costs nothing to answer.

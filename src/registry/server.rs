@@ -7,9 +7,9 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     domain::{
-        Balance, Instance, InstanceId, Namespace, NamespaceId, OnChange, OrganizationId,
-        Permission, Prefixing, Secret, Server, ServerAuth, ServerId, ServerTls, Sight, Slug, State,
-        Timestamp,
+        Balance, CachePolicy, Instance, InstanceId, Namespace, NamespaceId, OnChange,
+        OrganizationId, Permission, Prefixing, Secret, Server, ServerAuth, ServerId, ServerTls,
+        Sight, Slug, State, Timestamp,
     },
     registry::{
         Directory, Error, InstanceForm, Registry, Settings,
@@ -73,6 +73,9 @@ pub(crate) struct Form {
     /// How many calls may be in flight towards it.
     #[serde(default)]
     max_in_flight: Option<u32>,
+    /// How long what it says is kept.
+    #[serde(default)]
+    cache: CachePolicy,
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
@@ -100,6 +103,9 @@ pub(crate) struct ServerChange {
     /// How many calls may be in flight towards it.
     #[serde(default)]
     max_in_flight: Option<u32>,
+    /// How long what it says is kept.
+    #[serde(default)]
+    cache: Option<CachePolicy>,
     /// What people want of it.
     #[serde(default)]
     state: Option<State>,
@@ -168,6 +174,10 @@ impl Registry {
             if let Some(most) = wanted.max_in_flight {
                 check_in_flight(Some(most))?;
                 server.max_in_flight = Some(most);
+            }
+            if let Some(cache) = wanted.cache {
+                check_cache(&cache)?;
+                server.cache = server.cache.changed(cache);
             }
             if let Some(balance) = wanted.balance {
                 check_balance(&balance)?;
@@ -283,6 +293,8 @@ impl Form {
             return Err(wrong("timeout_seconds", "it must lie between 1 and 3,600"));
         }
         check_in_flight(self.max_in_flight)?;
+        check_cache(&self.cache)?;
+        let cache = self.cache;
         check_balance(&self.balance)?;
         let (description, prefixing) = (self.description.clone(), self.prefix);
         let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
@@ -304,6 +316,7 @@ impl Form {
             updated_at: now,
             on_change,
             balance,
+            cache,
         })
     }
 
@@ -343,6 +356,14 @@ impl Form {
 fn check_in_flight(most: Option<u32>) -> Result<(), Error> {
     if most.is_some_and(|most| !(1..=MOST_IN_FLIGHT).contains(&most)) {
         return Err(wrong("max_in_flight", "it must lie between 1 and 100,000"));
+    }
+    Ok(())
+}
+
+fn check_cache(cache: &CachePolicy) -> Result<(), Error> {
+    let all = [cache.resources_seconds, cache.tools_seconds];
+    if all.iter().flatten().any(|seconds| *seconds > CachePolicy::LONGEST) {
+        return Err(wrong("cache", "nothing is kept for longer than 86,400 seconds"));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! How much, and where to.
 
 mod balance;
+mod cache;
 pub(crate) mod limit;
 mod retry;
 mod route;
@@ -20,6 +21,7 @@ use crate::{
     store::Store,
 };
 
+pub(crate) use cache::Keeping;
 pub(crate) use route::{Attempts, Candidates, Pick, Route, SHORTEST_ATTEMPT};
 pub(crate) use ticket::{Counted, Ticket};
 
@@ -42,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) retry_percent: u32,
     /// How many calls may pass in how long.
     pub(crate) limits: limit::Settings,
+    /// How much of what servers said is kept.
+    pub(crate) cache: cache::Settings,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             strategy: Strategy::RoundRobin,
             retry_percent: 10,
             limits: limit::Settings::default(),
+            cache: cache::Settings::default(),
         }
     }
 }
@@ -67,6 +72,7 @@ struct Inner {
     counts: Arc<ticket::Counts>,
     registry: Registry,
     limiter: limit::Limiter,
+    cache: cache::Cache,
     clock: Arc<dyn Clock>,
     tables: ArcSwap<table::Tables>,
     /// Held while tables are made, so that only one makes them.
@@ -83,6 +89,7 @@ impl Traffic {
         let limiter = limit::Limiter::new(settings.limits.clone(), store, clock.clone())?;
         Ok(Self(Arc::new(Inner {
             limiter,
+            cache: cache::Cache::new(settings.cache.clone(), clock.clone()),
             counts: Arc::new(ticket::Counts::new(settings.clone())),
             settings,
             registry: registry.clone(),

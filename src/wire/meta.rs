@@ -28,6 +28,15 @@ pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub const MISSING: &str = "io.tollhouse/missing";
 const PROGRESS_TOKEN: &str = "progressToken";
 
+/// Whether a member of a request's `_meta` says something of the request or its client, and nothing
+/// that a server's answer could depend on.
+#[must_use]
+pub fn is_of_the_envelope(member: &str) -> bool {
+    let own = [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL, PROGRESS_TOKEN];
+    let traces = ["traceparent", "tracestate", "baggage"];
+    own.contains(&member) || traces.contains(&member)
+}
+
 /// What clients can do mid-call, and the gateway carries between revisions.
 const CARRIED_CAPABILITIES: &[&str] = &["elicitation", "sampling", "roots"];
 

@@ -40,6 +40,7 @@ fn what_is_exported_and_imported_is_the_same() {
         "prefix": "conflict",
         "timeout_seconds": 7,
         "max_in_flight": 9,
+        "cache": {"resources_seconds": 60, "scope": "public"},
         "on_change": "review",
         "balance": {"strategy": "weighted", "prefer": ["region=eu", "cost"]},
         "instances": [

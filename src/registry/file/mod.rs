@@ -158,9 +158,15 @@ fn template(it: &Value) -> Result<Value, String> {
             form["balance"]["prefer"] = prefer.clone();
         }
     }
-    for name in
-        ["description", "namespace", "prefix", "timeout_seconds", "max_in_flight", "on_change"]
-    {
+    for name in [
+        "description",
+        "namespace",
+        "prefix",
+        "timeout_seconds",
+        "max_in_flight",
+        "cache",
+        "on_change",
+    ] {
         if let Some(value) = it.get(name).filter(|value| !value.is_null()) {
             form[name] = value.clone();
         }

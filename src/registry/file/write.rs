@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{Endpoint, Instance, Secret, Server, ServerAuth, ServerTls, Timestamp},
+    domain::{CachePolicy, Endpoint, Instance, Secret, Server, ServerAuth, ServerTls, Timestamp},
     registry::Directory,
 };
 
@@ -44,6 +44,9 @@ fn template(server: &Server, directory: &Directory) -> Value {
     }
     if let Some(most) = server.max_in_flight {
         written["max_in_flight"] = most.into();
+    }
+    if server.cache != CachePolicy::default() {
+        written["cache"] = json!(server.cache);
     }
     if let Some(on_change) = server.on_change {
         written["on_change"] = json!(on_change);

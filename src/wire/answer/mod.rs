@@ -239,6 +239,25 @@ impl Answer {
         Self::parse(&splice(&self.bytes, &edits)).unwrap_or(self)
     }
 
+    /// The answer as it is after a while: what it says of how long it may be kept is less by that.
+    #[must_use]
+    pub fn aged(&self, age: std::time::Duration) -> Self {
+        let placed = || {
+            let raw = self.result()?;
+            let whole = Span::of(&self.bytes, raw);
+            let result = self.bytes.slice(whole.start..whole.end);
+            let members = crate::wire::result::members(&result)?;
+            let (_, ttl) = members.into_iter().find(|(name, _)| name == "ttlMs")?;
+            let said: f64 = ttl.text(&result).parse().ok()?;
+            let at = Span { start: whole.start + ttl.start, end: whole.start + ttl.end };
+            Some((at, said))
+        };
+        let Some((at, said)) = placed() else { return self.clone() };
+        let left = (said - age.as_secs_f64() * 1_000.0).max(0.0).floor();
+        let text = format!("{left:.0}");
+        Self::parse(&splice(&self.bytes, &[(at, text.as_bytes())])).unwrap_or_else(|_| self.clone())
+    }
+
     /// The answer under a client's own id, for a client of an older revision, to which a
     /// capability it lacks is only a call that does not fit.
     #[must_use]
