@@ -263,8 +263,9 @@ impl Building {
         let journal = Journal::new(&settings.observe, log.clone(), metrics.clone(), clock.clone());
         let access = Access::new(settings.access.clone(), &store, clock.clone())?;
         let upstream = speaking(settings, &clock)?;
-        let registry =
-            Registry::new(settings.registry.clone(), &store, &upstream, &metrics, clock.clone())?;
+        let mut own = settings.registry.clone();
+        config::Environment::capture().for_discovery(&mut own.discovery);
+        let registry = Registry::new(own, &store, &upstream, &metrics, clock.clone())?;
         let below = (&store, &registry);
         let traffic = Traffic::new(settings.traffic.clone(), below, clock.clone())?;
         let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
@@ -372,6 +373,9 @@ impl Running {
         tasks.spawn(async move { noting.0.note_uses(noting.1).await });
         let (watch, stop) = (registry.clone(), stop_tasks.clone());
         tasks.spawn(async move { watch.watch_over(stop).await });
+        let (house, sources, stop) =
+            (rooms.office.access.clone(), registry.clone(), stop_tasks.clone());
+        tasks.spawn(async move { sources.discover(move || house.owner(), stop).await });
         let stop = stop_tasks.clone();
         tasks.spawn(async move { registry.follow(stop).await });
         let (traffic, stop) = (rooms.office.traffic.clone(), stop_tasks.clone());

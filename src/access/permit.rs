@@ -153,6 +153,13 @@ impl Access {
         Ok(Caller(principal, None))
     }
 
+    /// Whoever owns this machine's data folder, for what the house does by itself because their
+    /// settings say so.
+    pub(crate) fn owner(&self) -> Option<Caller> {
+        let uid = rustix::process::geteuid().as_raw();
+        self.authenticate(&Credential::Local { uid }).ok()
+    }
+
     /// The caller, at work in an organization of that name: their own, or any where they stand
     /// above organizations. To others it is as if there were no other.
     pub(crate) fn standing_in(&self, caller: Caller, name: &str) -> Result<Caller, Error> {

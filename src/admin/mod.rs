@@ -184,6 +184,7 @@ fn places() -> Vec<Route> {
         get("/gateway/registry", May(P::ServersRead), templates::registry),
         get("/gateway/stats", May(P::ServersRead), templates::stats),
         post("/gateway/registry/import", May(P::ServersWrite), registry_file::read),
+        post("/gateway/registry/sync", May(P::SystemManage), registry_file::sync),
         get("/gateway/registry/export", May(P::ServersWrite), registry_file::write),
     ];
     for [all, one] in [

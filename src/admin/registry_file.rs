@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    access::Caller,
+    access::{Caller, DEFAULT_ORGANIZATION},
     admin::{
         Office,
         desk::{Checked, Failure, Visitor, many, one},
@@ -91,6 +91,25 @@ async fn enter(
         }
         Err(error) => ("refused", error.to_string()),
     }
+}
+
+/// How servers are to be discovered.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sync {
+    /// Whether nothing is changed, only told what would be.
+    dry_run: bool,
+}
+
+/// Looks at the sources of the settings, and tells of each server what became of it.
+pub(super) async fn sync(
+    Visitor(caller): Visitor,
+    State(office): State<Office>,
+    Checked(asked): Checked<Sync>,
+) -> Result<Response, Failure> {
+    // What the settings name is the house's own.
+    let caller = office.access.standing_in(caller, &DEFAULT_ORGANIZATION.to_string())?;
+    Ok(many(&office.registry.sync(&caller, asked.dry_run).await))
 }
 
 /// Everything that is registered, in the form of predecessors, and without secrets.

@@ -129,6 +129,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "timeout_seconds": server.timeout_seconds,
         "max_in_flight": server.max_in_flight,
         "cache": server.cache,
+        "origin": server.origin,
         "balance": {
             "strategy": server.balance.strategy.unwrap_or_else(|| office.traffic.strategy()),
             "prefer": server.balance.prefer,

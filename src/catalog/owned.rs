@@ -46,6 +46,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         prefixing: None,
         timeout_seconds: None,
         max_in_flight: None,
+        origin: None,
         cache: crate::domain::CachePolicy::default(),
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),

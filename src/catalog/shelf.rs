@@ -335,6 +335,7 @@ pub(super) mod tests_support {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            origin: None,
             cache: crate::domain::CachePolicy::default(),
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),

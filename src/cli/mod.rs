@@ -123,6 +123,8 @@ enum Verb {
     Import(registry_file::Import),
     /// Write down which servers are registered
     Export(registry_file::Export),
+    /// Look at the sources of servers that the settings name
+    Sync(registry_file::Sync),
     /// Tools: list, show, call
     #[command(subcommand, alias = "tool", after_help = "Example:\n  tollhouse tools list")]
     Tools(tools::Tools),
@@ -251,6 +253,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Scale(scale) => servers::run(context, servers::Servers::Scale(scale)).await?,
         Verb::Import(import) => registry_file::import(context, import).await?,
         Verb::Export(export) => registry_file::export(context, export).await?,
+        Verb::Sync(sync) => registry_file::sync(context, &sync).await?,
         Verb::Tools(tools) => tools::run(context, tools).await?,
         Verb::Status => status::run(context).await?,
         Verb::Stdio(stdio) => stdio::run(context, stdio).await?,
@@ -306,6 +309,7 @@ impl Context {
         let mut flags = Flags { config, data, ..Flags::default() };
         if let Some(Verb::Start(start)) = &command.verb {
             flags.listen.clone_from(&start.listen);
+            flags.sync = start.sync;
             flags.host.clone_from(&start.host);
             flags.port = start.port;
         }

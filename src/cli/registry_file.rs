@@ -32,6 +32,19 @@ pub(super) struct Import {
     dry_run: bool,
 }
 
+/// Looks at the sources of servers that the settings name.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  tollhouse sync --dry-run
+  tollhouse sync
+The sources stand in the settings, under registry.discovery: folder, files, docker.")]
+pub(super) struct Sync {
+    /// Change nothing, only show what would be
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Writes down which servers are registered.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -68,6 +81,31 @@ pub(super) async fn import(context: &Context, import: Import) -> Result<(), Fail
     Err(Failure::new("not everything was imported", why).with_fix(
         "give what is needed with --env NAME, or put the file right, and import it again",
     ))
+}
+
+pub(super) async fn sync(context: &Context, sync: &Sync) -> Result<(), Failure> {
+    let told =
+        reach(context, Folder::MustBeThere, async |client| Ok(client.sync(sync.dry_run).await?));
+    let told = told.await?;
+    if told.is_empty() && context.out.format == Format::Table {
+        context.out.note("no source names a server; sources stand in registry.discovery");
+        return Ok(());
+    }
+    context.out.many(
+        &told,
+        |it| &it.name,
+        &["NAME", "OUTCOME", "SOURCE", "REASON"],
+        |it| {
+            let (name, reason) = (or_dash(it.name.clone()), or_dash(it.reason.clone()));
+            vec![name, it.outcome.clone(), it.source.clone(), reason]
+        },
+    )?;
+    let failed = told.iter().filter(|it| ["refused", "unreadable"].contains(&&*it.outcome)).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::new("not everything was taken", format!("{failed} were refused or unreadable"))
+        .with_fix("put the source right, and sync again"))
 }
 
 fn reason(told: &ImportedView) -> String {

@@ -26,6 +26,9 @@ pub(super) struct Start {
     /// Port to listen on
     #[arg(long)]
     pub(super) port: Option<u16>,
+    /// Look at the sources of servers in registry.discovery, now and again and again
+    #[arg(long)]
+    pub(super) sync: bool,
 }
 
 pub(super) async fn run(context: &Context) -> Result<(), Failure> {

@@ -187,6 +187,20 @@ pub struct ImportedView {
     pub needs: Vec<String>,
 }
 
+/// What became of a server that a source names, or of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncedView {
+    /// Which server; empty where it is about the source itself.
+    pub name: String,
+    /// Which source.
+    pub source: String,
+    /// `registered`, `updated`, `unchanged`, `gone`, `removed`, `refused` or `unreadable`.
+    pub outcome: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
 impl Client {
     /// Registers the servers that a file names, or tells what would become of each.
     pub async fn import(
@@ -201,6 +215,11 @@ impl Client {
             "dry_run": is_dry_run,
         });
         self.post("/gateway/registry/import", &asked).await
+    }
+
+    /// Looks at the sources of servers that the settings name, or tells what would come of it.
+    pub async fn sync(&self, is_dry_run: bool) -> Result<Vec<SyncedView>, Error> {
+        self.post("/gateway/registry/sync", &serde_json::json!({ "dry_run": is_dry_run })).await
     }
 
     /// Everything that is registered, without secrets.

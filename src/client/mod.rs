@@ -29,6 +29,7 @@ pub use self::{
     consents::ConsentView,
     instances::{
         Balance, CacheWish, ImportedView, InstanceChange, InstanceForm, InstanceView, ServerChange,
+        SyncedView,
     },
     limits::{LimitUsage, LimitView, LimitWindow, RefusedView, StandingView},
     line::Line,

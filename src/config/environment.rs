@@ -14,7 +14,7 @@ use super::{
     ledger::Ledger,
     listen,
 };
-use crate::upstream;
+use crate::{domain::Secret, registry::discovery, upstream};
 
 const PREFIX: &str = "TOLLHOUSE_";
 const NEST: &str = "__";
@@ -59,6 +59,13 @@ impl Environment {
             home: self.get("HOME").map(Into::into),
             lang: self.get("LANG").map(Into::into),
         }
+    }
+
+    /// What discovery may know of it: the variables that its settings name, and where home is.
+    pub(crate) fn for_discovery(&self, settings: &mut discovery::Settings) {
+        let named = |name: &String| Some((name.clone(), Secret::new(self.get(name)?)));
+        settings.variables = settings.env.iter().filter_map(named).collect();
+        settings.home = self.get("HOME").map(Into::into);
     }
 
     fn folder(&self, variable: &str, in_home: &str) -> Option<PathBuf> {

@@ -17,6 +17,8 @@ pub(crate) struct Flags {
     pub(crate) host: Option<String>,
     /// `--port`
     pub(crate) port: Option<u16>,
+    /// `--sync`
+    pub(crate) sync: bool,
 }
 
 impl Flags {
@@ -28,6 +30,9 @@ impl Flags {
         };
         enter("data", &self.data, "--data");
         enter("listen", &self.listen, "--listen");
+        if self.sync {
+            ledger.enter("registry.discovery.sync", &Value::from(true), Origin::Flag("--sync"));
+        }
         let so_far = |ledger: &Ledger| {
             ledger.value("listen").and_then(Value::as_str).unwrap_or_default().to_owned()
         };

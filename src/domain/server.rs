@@ -49,6 +49,49 @@ pub struct Server {
     /// How long what it says is kept.
     #[serde(default)]
     pub cache: CachePolicy,
+    /// Where it was discovered; none where somebody registered it.
+    #[serde(default)]
+    pub origin: Option<Box<str>>,
+}
+
+impl Server {
+    /// Whether it is as another describes it, whatever people want of it and when it was made.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let instance = |(own, other): (&Instance, &Instance)| {
+            own.endpoint == other.endpoint
+                && own.weight == other.weight
+                && own.metadata == other.metadata
+        };
+        self.description == other.description
+            && self.prefixing == other.prefixing
+            && self.timeout_seconds == other.timeout_seconds
+            && self.max_in_flight == other.max_in_flight
+            && self.cache == other.cache
+            && self.balance == other.balance
+            && self.on_change == other.on_change
+            && self.instances.len() == other.instances.len()
+            && self.instances.iter().zip(&other.instances).all(instance)
+    }
+
+    /// Becomes as another describes it. Instances that stay where they are stay what they are.
+    pub fn become_as(&mut self, other: Self) {
+        let mut before = std::mem::take(&mut self.instances);
+        self.instances = other.instances;
+        for instance in &mut self.instances {
+            let same = before.iter().position(|old| old.endpoint == instance.endpoint);
+            if let Some(old) = same.map(|at| before.swap_remove(at)) {
+                (instance.id, instance.state) = (old.id, old.state);
+            }
+        }
+        self.description = other.description;
+        self.prefixing = other.prefixing;
+        self.timeout_seconds = other.timeout_seconds;
+        self.max_in_flight = other.max_in_flight;
+        self.cache = other.cache;
+        self.balance = other.balance;
+        self.on_change = other.on_change;
+    }
 }
 
 /// How long what a server says is kept, and said again in its place.

@@ -149,6 +149,7 @@ mod tests {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            origin: None,
             cache: crate::domain::CachePolicy::default(),
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod directory;
+pub(crate) mod discovery;
 mod endpoint;
 pub(crate) mod file;
 mod gauge;
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) breaker: breaker::Settings,
     /// How instances are looked at that nobody calls.
     pub(crate) health: health::Settings,
+    /// Where servers are discovered.
+    pub(crate) discovery: discovery::Settings,
 }
 
 impl Default for Settings {
@@ -65,6 +68,7 @@ impl Default for Settings {
             max_instances: 100,
             breaker: breaker::Settings::default(),
             health: health::Settings::default(),
+            discovery: discovery::Settings::default(),
         }
     }
 }
@@ -85,6 +89,7 @@ struct Inner {
     seen: Mutex<Option<u64>>,
     changed: watch::Sender<u64>,
     health: health::Book,
+    missing: discovery::Missing,
 }
 
 impl Registry {
@@ -106,6 +111,7 @@ impl Registry {
             seen: Mutex::default(),
             changed: watch::Sender::new(0),
             health: health::Book::default(),
+            missing: discovery::Missing::default(),
         }));
         registry.reload()?;
         Ok(registry)

@@ -117,11 +117,22 @@ pub(crate) struct ServerChange {
 impl Registry {
     /// Registers a server.
     pub(crate) async fn register(&self, caller: &Caller, form: Form) -> Result<Arc<Server>, Error> {
+        self.register_from(caller, form, None).await
+    }
+
+    /// The same of a server that was discovered somewhere.
+    pub(super) async fn register_from(
+        &self,
+        caller: &Caller,
+        form: Form,
+        origin: Option<Box<str>>,
+    ) -> Result<Arc<Server>, Error> {
         let sight = caller.principal().sight();
         if sight.names_servers() {
             return Err(Error::Limited);
         }
         let (server, wanted) = self.checked(caller, form)?;
+        let server = Server { origin, ..server };
         let name = server.name.clone();
         let (seen, settings) = (sight.clone(), self.0.settings.clone());
         let actor = caller.actor();
@@ -139,6 +150,26 @@ impl Registry {
     /// Whether a form could be registered, as far as that is known without doing it.
     pub(crate) fn would_register(&self, caller: &Caller, form: Form) -> Result<(), Error> {
         self.checked(caller, form).map(drop)
+    }
+
+    /// The server that a form describes, registered nowhere.
+    pub(super) fn described(&self, caller: &Caller, form: Form) -> Result<Server, Error> {
+        Ok(self.checked(caller, form)?.0)
+    }
+
+    /// Has a server become as a form describes it, in the namespace where it stands.
+    pub(super) async fn become_as(
+        &self,
+        caller: &Caller,
+        known: &Server,
+        form: Form,
+    ) -> Result<Arc<Server>, Error> {
+        let described = self.described(caller, form)?;
+        self.rewrite(caller, known, move |server| {
+            server.become_as(described);
+            Ok(())
+        })
+        .await
     }
 
     /// The server that a form describes, and the namespace it is to stand in.
@@ -317,6 +348,7 @@ impl Form {
             on_change,
             balance,
             cache,
+            origin: None,
         })
     }
 

@@ -255,6 +255,7 @@ mod tests {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            origin: None,
             cache: crate::domain::CachePolicy::default(),
             instances: (0..count).map(|_| instance(&[])).collect(),
             created_at: crate::domain::Timestamp::from_ms(0),

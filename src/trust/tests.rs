@@ -47,6 +47,7 @@ fn server(on_change: OnChange) -> Server {
         prefixing: None,
         timeout_seconds: None,
         max_in_flight: None,
+        origin: None,
         cache: crate::domain::CachePolicy::default(),
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),

@@ -15,6 +15,7 @@ mod channel;
 mod cli;
 mod client_documents;
 mod consents;
+mod discovery;
 mod edge;
 mod extensions;
 mod instances;

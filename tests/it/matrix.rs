@@ -49,7 +49,8 @@ const OLDER: &str = "/gateway/templates/nobody/instances";
 const OLDER_ONE: &str = "/gateway/templates/nobody/instances/x";
 
 /// The instances of a server that is not there.
-const INSTANCES: [Sample; 11] = [
+const INSTANCES: [Sample; 12] = [
+    sending("POST", "/gateway/registry/sync", "/gateway/registry/sync", 200),
     sending("POST", "/gateway/registry/import", "/gateway/registry/import", 422),
     sample("GET", "/gateway/registry/export", "/gateway/registry/export", 200),
     sample("GET", PLACES, ITS, 404),

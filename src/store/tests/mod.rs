@@ -47,6 +47,7 @@ fn server(name: &str) -> Server {
         prefixing: None,
         timeout_seconds: None,
         max_in_flight: None,
+        origin: None,
         cache: crate::domain::CachePolicy::default(),
         instances: vec![Instance::new(Endpoint::Http {
             url,
