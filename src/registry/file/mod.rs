@@ -3,12 +3,14 @@
 //! What a file is, is seen from its shape. Servers come out of it as they would be registered one by
 //! one; what in them stands for something else (`${TOKEN}`) is told, and put in by whoever knows it.
 
+mod published;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use self::published::{published, short_name};
 pub(crate) use self::write::write;
 
 /// The largest file, in bytes.
@@ -135,8 +137,7 @@ fn entries(file: &Value) -> Option<Entries> {
     }
     if file.get("packages").or(file.get("remotes")).is_some_and(Value::is_array) {
         let name = text(file, &["name"])?;
-        let last = name.rsplit('/').next().unwrap_or(&name).to_owned();
-        return Some(vec![(last, published(file))]);
+        return Some(vec![(short_name(&name).to_owned(), published(file))]);
     }
     let mut targets = Vec::new();
     find_targets(file, 0, &mut targets);
@@ -251,52 +252,6 @@ fn entry(it: &Value) -> Result<Value, String> {
     Ok(form)
 }
 
-/// A server as the official registry publishes it (`server.json`).
-/// <https://github.com/modelcontextprotocol/registry/blob/main/docs/reference/server-json>
-fn published(file: &Value) -> Result<Value, String> {
-    let first = |name: &str| file.get(name).and_then(|all| all.get(0));
-    let named = |it: &Value, member: &str| -> Map<String, Value> {
-        let all = it.get(member).and_then(Value::as_array);
-        let all = all.into_iter().flatten().filter_map(|one| {
-            let name = text(one, &["name"])?;
-            let value = text(one, &["value", "default"]);
-            Some((name.clone(), value.unwrap_or_else(|| format!("${{{name}}}")).into()))
-        });
-        all.collect()
-    };
-    let mut form = if let Some(remote) = first("remotes") {
-        let url = text(remote, &["url"]).ok_or("its remote has no URL")?;
-        let kind = text(remote, &["type", "transport_type"]).unwrap_or_default();
-        let kind = if kind == "sse" { "sse" } else { "auto" };
-        json!({ "url": url, "transport": kind, "headers": named(remote, "headers") })
-    } else {
-        let package = first("packages").ok_or("it has neither remotes nor packages")?;
-        let id = text(package, &["identifier", "name"]).ok_or("its package has no identifier")?;
-        let version = text(package, &["version"]).filter(|version| version != "latest");
-        let kind = text(package, &["registryType", "registry_type", "registry_name"]);
-        let (command, args) = match kind.as_deref() {
-            Some("npm") => {
-                let id = version.map_or(id.clone(), |version| format!("{id}@{version}"));
-                ("npx", vec!["-y".to_owned(), id])
-            }
-            Some("pypi") => {
-                let id = version.map_or(id.clone(), |version| format!("{id}=={version}"));
-                ("uvx", vec![id])
-            }
-            other => {
-                let kind = other.unwrap_or("unknown");
-                return Err(format!("packages of kind {kind} cannot be started as they are"));
-            }
-        };
-        let env = named(package, "environmentVariables");
-        json!({ "command": command, "args": args, "env": env })
-    };
-    if let Some(description) = text(file, &["description"]) {
-        form["description"] = description.into();
-    }
-    Ok(form)
-}
-
 /// How deep a configuration of agentgateway is looked through.
 const DEPTH: usize = 12;
 
@@ -322,9 +277,12 @@ fn target(it: &Value) -> Option<(String, Result<Value, String>)> {
     if let Some(stdio) = it.get("stdio") {
         return Some((name, entry(stdio)));
     }
-    let (kind, remote) = [("auto", "mcp"), ("sse", "sse")]
-        .iter()
-        .find_map(|(kind, member)| Some((*kind, it.get(*member)?)))?;
+    let known = [("auto", "mcp"), ("sse", "sse")];
+    let remote = known.iter().find_map(|(kind, member)| Some((*kind, it.get(*member)?)));
+    let Some((kind, remote)) = remote else {
+        let other = it.as_object()?.keys().find(|key| !["name", "policies"].contains(&&***key))?;
+        return Some((name, Err(format!("targets of kind {other} are no servers of MCP"))));
+    };
     let host = text(remote, &["host"]).unwrap_or_default();
     let form = if host.contains("://") {
         Ok(json!({ "url": host, "transport": kind }))

@@ -98,7 +98,7 @@ fn registries_of_the_predecessors_are_understood_in_both_variants() {
 fn what_others_publish_is_understood() {
     let npm = r#"{"name": "io.github.x/files", "description": "Files", "version": "1.2.0",
         "packages": [{"registryType": "npm", "identifier": "@x/files", "version": "1.2.0",
-            "transport": {"type": "stdio"}, "environmentVariables": [{"name": "KEY", "isSecret": true}]}]}"#;
+            "transport": {"type": "stdio"}, "environmentVariables": [{"name": "KEY", "isRequired": true, "isSecret": true}]}]}"#;
     let expected = json!({"command": "npx", "args": ["-y", "@x/files@1.2.0"], "env": {"KEY": "${KEY}"}, "description": "Files", "name": "files"});
     assert_eq!(the_one(npm), expected);
 
