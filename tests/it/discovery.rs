@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{FakeServer, Gateway, eventually};
+use crate::support::{Act, FakeServer, Gateway, eventually};
 
 const TOOLS: &str = r#"{"name":"look","inputSchema":{"type":"object"}}"#;
 
@@ -144,6 +144,63 @@ fn containers_of_one_name_are_instances_of_one_server() {
     assert_eq!(sync(&gateway, false), told(&[("wiki", "updated")]));
     let list = gateway.ask("GET", "/gateway/servers/wiki/instances", None).json()["data"].clone();
     assert_eq!((list.as_array().map(Vec::len), &list[0]["id"]), (Some(1), &stays));
+}
+
+/// A service as the API of Kubernetes 1.31 lists it.
+fn service(name: &str, labels: &Value, ports: &Value) -> Value {
+    json!({
+        "metadata": {
+            "name": name, "namespace": "tools", "uid": "6d1f7d7e-3a27-4a86-8b0f-2c9cf0f9a2b7",
+            "resourceVersion": "81230", "creationTimestamp": "2026-11-02T09:12:44Z",
+            "labels": labels, "annotations": {"tollhouse.path": "/v1/mcp"},
+        },
+        "spec": {
+            "ports": ports, "selector": {"app": name}, "clusterIP": "10.96.113.7",
+            "clusterIPs": ["10.96.113.7"], "type": "ClusterIP", "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
+        },
+        "status": {"loadBalancer": {}},
+    })
+}
+
+#[test]
+fn services_of_a_cluster_are_servers() {
+    let labels = json!({"tollhouse.enable": "true", "app": "x"});
+    let http = json!([{"name": "http", "protocol": "TCP", "port": 8080, "targetPort": 8080}]);
+    let both = json!([
+        {"name": "http", "protocol": "TCP", "port": 80, "targetPort": "web"},
+        {"name": "metrics", "protocol": "TCP", "port": 9090, "targetPort": 9090},
+    ]);
+    let listed = json!({
+        "kind": "ServiceList", "apiVersion": "v1", "metadata": {"resourceVersion": "81344"},
+        "items": [service("wiki", &labels, &http), service("two", &labels, &both)],
+    });
+    let api = FakeServer::play(move |seen| {
+        let is_known = seen.header("authorization") == "Bearer sesame";
+        let sought = "/api/v1/namespaces/tools/services?labelSelector=tollhouse.enable%3Dtrue";
+        let path = seen.head.split(' ').nth(1).unwrap_or_default().to_owned();
+        match (is_known, path == sought) {
+            (false, _) => Act::Status(401, r#"{"kind":"Status","code":401}"#.to_owned()),
+            (true, false) => Act::Status(404, path),
+            (true, true) => Act::Json(listed.to_string()),
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "expired\n").expect("writable");
+    let url = api.url.trim_end_matches("/mcp");
+    let token_file = token.display();
+    let gateway = house(&format!(
+        "kubernetes: {{ enabled: true, url: '{url}', token_file: '{token_file}', namespace: tools }}"
+    ));
+    assert_eq!(sync(&gateway, false), told(&[("", "unreadable")]));
+
+    // Tokens of pods are written anew now and then.
+    std::fs::write(&token, "sesame\n").expect("writable");
+    assert_eq!(sync(&gateway, false), told(&[("wiki", "registered"), ("two", "refused")]));
+    let list = gateway.ask("GET", "/gateway/servers/wiki/instances", None).json()["data"].clone();
+    assert_eq!(list[0]["location"], "http://wiki.tools.svc.cluster.local:8080/v1/mcp");
+    assert_eq!(list[0]["metadata"]["namespace"], "tools");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod docker;
 mod folder;
+mod kubernetes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) env: Vec<String>,
     /// Containers of Docker.
     pub(crate) docker: docker::Settings,
+    /// Services of Kubernetes.
+    pub(crate) kubernetes: kubernetes::Settings,
     /// What these variables hold, and where `~` is: known once the gateway starts.
     #[serde(skip)]
     pub(crate) variables: BTreeMap<String, Secret>,
@@ -62,6 +65,7 @@ impl Default for Settings {
             files: Vec::new(),
             env: Vec::new(),
             docker: docker::Settings::default(),
+            kubernetes: kubernetes::Settings::default(),
             variables: BTreeMap::new(),
             home: None,
         }
@@ -106,6 +110,9 @@ impl Settings {
         }
         if self.docker.enabled {
             sources.push(Box::new(docker::Docker(self.docker.clone())));
+        }
+        if self.kubernetes.enabled {
+            sources.push(Box::new(kubernetes::Kubernetes(self.kubernetes.clone())));
         }
         sources
     }
