@@ -24,6 +24,7 @@ from process import ROOT, ask, free_port, kill, spawn, until
 
 SCRIPTED = str(ROOT / "tests/servers/scripted.py")
 HTTP = ("one", "two", "three")
+WEIGHTS = {"one": 3, "two": 1, "three": 2, "four": 1, "five": 1}
 PER_SECOND = 200
 WARM_S = 2
 QUIET_S = 5
@@ -171,6 +172,13 @@ class Fleet:
         listed = self.gateway.command("instance", "list", "wiki", "-o", "json")
         return json.loads(listed)
 
+    def weigh(self) -> None:
+        """Has calls shared by weight; instances are listed in the order of their registration."""
+        for instance, weight in zip(self.instances(), WEIGHTS.values(), strict=True):
+            place = ("wiki", instance["id"], "--weight", str(weight))
+            self.gateway.command("instance", "update", *place)
+        self.gateway.command("server", "update", "wiki", "--strategy", "weighted")
+
     def is_whole(self) -> bool:
         return all(instance["circuit"] == "closed" for instance in self.instances())
 
@@ -209,13 +217,17 @@ async def faults(fleet: Fleet) -> list[tuple[float, float, str]]:
             return spans
 
 
-async def loaded(fleet: Fleet) -> tuple[Load, tuple[float, float], list[tuple[float, float, str]]]:
+Span = tuple[float, float]
+
+
+async def loaded(fleet: Fleet) -> tuple[Load, Span, Span, list[tuple[float, float, str]]]:
     load = Load(fleet.gateway)
     running: Awaitable[None] = asyncio.create_task(load.run())
     await asyncio.sleep(WARM_S)
-    warm = time.monotonic()
-    await asyncio.sleep(QUIET_S)
-    quiet = (warm, time.monotonic())
+    quiet = await a_while()
+    await asyncio.to_thread(fleet.weigh)
+    await asyncio.sleep(WARM_S)
+    weighted = await a_while()
     # Whoever is slow is sick only to those that look at it.
     ewma = ("server", "update", "wiki", "--strategy", "ewma")
     await asyncio.to_thread(fleet.gateway.command, *ewma)
@@ -223,7 +235,13 @@ async def loaded(fleet: Fleet) -> tuple[Load, tuple[float, float], list[tuple[fl
     await asyncio.sleep(WELL_S)
     load.is_over = True
     await running
-    return load, quiet, spans
+    return load, quiet, weighted, spans
+
+
+async def a_while() -> Span:
+    began = time.monotonic()
+    await asyncio.sleep(QUIET_S)
+    return began, time.monotonic()
 
 
 def p99_ms(calls: list[Call]) -> float:
@@ -233,7 +251,8 @@ def p99_ms(calls: list[Call]) -> float:
 def judge(
     fleet: Fleet,
     load: Load,
-    quiet: tuple[float, float],
+    quiet: Span,
+    weighted: Span,
     spans: list[tuple[float, float, str]],
 ) -> None:
     lines = [line.split() for line in fleet.ledger.read_text().splitlines()]
@@ -253,7 +272,14 @@ def judge(
     shares = Counter(call.said.split()[0] for call in before)
     even = len(before) / 5
     assert all(abs(count - even) <= even * 0.05 for count in shares.values()), shares
-    passed(f"the quiet share was even: {dict(shares)}")
+    passed(f"round robin shared evenly: {dict(shares)}")
+    by_weight = [call for call in load.calls if weighted[0] <= call.due < weighted[1]]
+    shares = Counter(call.said.split()[0] for call in by_weight)
+    whole = sum(WEIGHTS.values())
+    for name, weight in WEIGHTS.items():
+        due = len(by_weight) * weight / whole
+        assert abs(shares[name] - due) <= due * 0.05, (name, due, shares)
+    passed(f"weighted shared as {WEIGHTS}: {dict(shares)}")
 
     for what, name, mood in (("hanging", "two", "hang"), ("garbling", "one", "garbage")):
         sick = [ended - began for began, ended, other in spans if other == what]
@@ -267,7 +293,7 @@ def judge(
     settled = [
         call
         for call in load.calls
-        if call.due >= quiet[1] and not any(a <= call.due < b for a, b in fresh)
+        if call.due >= weighted[1] and not any(a <= call.due < b for a, b in fresh)
     ]
     usual, late = p99_ms(before), p99_ms(settled)
     print(f"  p99 {usual:.1f} ms quiet, {late:.1f} ms with faults, outside their first second")
@@ -287,8 +313,8 @@ def main() -> None:
         for port in fleet.ports.values():
             until(lambda p=port: is_there(p), "it accepts")
         fleet.register()
-        load, quiet, spans = asyncio.run(loaded(fleet))
-        judge(fleet, load, quiet, spans)
+        load, quiet, weighted, spans = asyncio.run(loaded(fleet))
+        judge(fleet, load, quiet, weighted, spans)
         # Who fell ill often is left alone for longer.
         until(fleet.is_whole, "all are back", BACK_S)
         passed("all are back")
