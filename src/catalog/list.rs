@@ -261,10 +261,19 @@ impl Catalog {
                         };
                         format!("what it shows only to clients that it can ask something: {reason}")
                     }
-                    State::Failed { reason, .. } => reason.clone(),
+                    State::Failed { reason, .. } => {
+                        if let Some((offer, age)) = self.last_known(known) {
+                            offers.push((offer, directory.prefixing(&server)));
+                            let reason = format!("{reason}; this is what it offered {age} s ago");
+                            let missing_now = Missing::new(&server.name, reason);
+                            missing.push(Missing { stale: true, ..missing_now });
+                            continue;
+                        }
+                        reason.clone()
+                    }
                     State::Empty => STARTING.to_owned(),
                 };
-                missing.push(Missing { server: server.name.clone(), reason });
+                missing.push(Missing::new(&server.name, reason));
             }
         }
         if shows_own(view) {
@@ -273,6 +282,14 @@ impl Catalog {
         }
         let merged = Merged::new(version, &view.scope, offers, missing, self.0.settings.page_size);
         Ok(merged.told_so_often(told))
+    }
+
+    /// What a server that does not answer offered last, and how many seconds ago, where that is to
+    /// be shown.
+    fn last_known(&self, of: &Shelf) -> Option<(Arc<Offer>, u64)> {
+        let (offer, at) = of.last.as_ref()?;
+        let age = self.0.clock.tick().saturating_duration_since(*at).as_secs();
+        (age < self.0.settings.last_known_seconds).then(|| (offer.clone(), age))
     }
 
     fn servers(&self, view: &View) -> Result<Vec<Arc<Server>>, Error> {

@@ -26,6 +26,16 @@ use crate::{
 pub(super) struct Missing {
     pub(super) server: Slug,
     pub(super) reason: String,
+    /// Whether it is shown all the same, with what it offered before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stale: bool,
+}
+
+impl Missing {
+    /// A server that is left out, or of which something is.
+    pub(super) fn new(server: &Slug, reason: String) -> Self {
+        Self { server: server.clone(), reason, stale: false }
+    }
 }
 
 /// What one endpoint shows.
@@ -97,7 +107,7 @@ impl Merged {
         }
         for (offer, _) in &borrowed {
             if let Some(reason) = &offer.note {
-                missing.push(Missing { server: offer.server.name.clone(), reason: reason.clone() });
+                missing.push(Missing::new(&offer.server.name, reason.clone()));
             }
         }
         for kind in ItemKind::ALL {
@@ -232,7 +242,7 @@ fn name_all(
                 let reason = format!(
                     "{count} {kind}s are left out, {name:?} first: others have their names"
                 );
-                missing.push(Missing { server: server.clone(), reason });
+                missing.push(Missing::new(server, reason));
             }
             named
         }
@@ -360,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_missing_are_named() {
-        let missing = Missing { server: "c".parse().expect("a slug"), reason: "gone".into() };
+        let missing = Missing::new(&"c".parse().expect("a slug"), "gone".into());
         let merged = Merged::new(1, &Scope::Everything, Vec::new(), vec![missing], 2);
 
         let page = read(&merged.page(ItemKind::Tool, None, 2).expect("a page"));

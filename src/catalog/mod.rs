@@ -80,6 +80,9 @@ pub(crate) struct Settings {
     pub(crate) retry_seconds: u64,
     /// Seconds that doubling ends at.
     pub(crate) retry_max_seconds: u64,
+    /// Seconds for which a server that does not answer is shown with what it offered last, marked
+    /// as stale; 0 leaves it out, and says so.
+    pub(crate) last_known_seconds: u64,
 }
 
 impl Default for Settings {
@@ -99,6 +102,7 @@ impl Default for Settings {
             page_size: 1_000,
             retry_seconds: 1,
             retry_max_seconds: 30,
+            last_known_seconds: 0,
         }
     }
 }

@@ -211,7 +211,9 @@ impl Catalog {
             Ok(offer) => {
                 asked.has_answered = true;
                 let is_another = asked.offer().is_some_and(|before| !before.is_like(&offer));
-                asked.state = State::Full { offer: Arc::new(offer), at: now };
+                let offer = Arc::new(offer);
+                asked.last = Some((offer.clone(), now));
+                asked.state = State::Full { offer, at: now };
                 drop(shelves);
                 if place.is_shared() && is_another {
                     self.suspect_apart(&server.id);

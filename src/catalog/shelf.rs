@@ -43,6 +43,8 @@ pub(super) struct Shelf {
     pub(super) told: [u64; 4],
     /// What came of asking it.
     pub(super) state: State,
+    /// What it offered when it answered last, and when that was.
+    pub(super) last: Option<(Arc<Offer>, Instant)>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +76,7 @@ impl Shelf {
         is_suspect: false,
         told: [0; 4],
         state: State::Empty,
+        last: None,
     };
 
     pub(super) fn offer(&self) -> Option<&Arc<Offer>> {

@@ -8,8 +8,13 @@ use super::{Fault, Origin, Settings};
 use crate::access;
 
 /// Numbers for which 0 means something; every other number is a limit that 0 would close.
-const ZERO_HAS_A_MEANING: &[&str] =
-    &["drain_seconds", "catalog.fresh_ms", "catalog.stale_ms", "trust.note_seconds"];
+const ZERO_HAS_A_MEANING: &[&str] = &[
+    "drain_seconds",
+    "catalog.fresh_ms",
+    "catalog.stale_ms",
+    "catalog.last_known_seconds",
+    "trust.note_seconds",
+];
 
 /// The largest number that anything may be set to.
 const LARGEST: u64 = 1_000_000_000_000;

@@ -110,7 +110,8 @@ impl Rest<'_> {
         };
         let said: Value = members.get("_meta").map_or(Ok(Value::Null), |said| read(said.get()))?;
         // With one server there is nobody else who could stand in for it.
-        if let Some(missing) = said[meta::MISSING].as_array().and_then(|them| them.first()) {
+        let mut missing = said[meta::MISSING].as_array().into_iter().flatten();
+        if let Some(missing) = missing.find(|it| it["stale"] != true) {
             let reason = missing["reason"].as_str().unwrap_or("it does not answer");
             let message = format!("{}: {reason}", self.facade.server);
             return Err(Problem::new(Kind::Unavailable, message)

@@ -379,3 +379,49 @@ fn a_client_sees_what_a_server_has_only_for_such_as_it() {
         (deleted >= 2).then_some(())
     });
 }
+
+#[test]
+fn a_server_that_is_down_is_shown_as_it_was_where_that_is_wished_and_marked() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = is_down.clone();
+    let server = FakeServer::play(move |seen| {
+        if down.load(Ordering::SeqCst) {
+            return Act::Close;
+        }
+        let asked = seen.json();
+        Act::Json(answer(&asked, &modern_result(&asked, ECHO, OK)))
+    });
+    for (seconds, is_shown) in [("600", true), ("0", false)] {
+        let environment = [
+            ("TOLLHOUSE_CATALOG__LAST_KNOWN_SECONDS", seconds),
+            ("TOLLHOUSE_CATALOG__FRESH_MS", "0"),
+            ("TOLLHOUSE_CATALOG__STALE_MS", "0"),
+        ];
+        let gateway = Gateway::start_with(&environment, "");
+        gateway.done(&["register", "x", "--endpoint", &server.url]);
+        assert_eq!(names(&gateway, "/servers/x/mcp"), ["echo"]);
+        let missing = |path: &str| {
+            let said = gateway.call(path, "tools/list", "").json();
+            said["result"]["_meta"]["io.tollhouse/missing"][0].clone()
+        };
+        assert!(missing("/mcp").is_null());
+
+        is_down.store(true, Ordering::SeqCst);
+        let told = eventually("it is told", || Some(missing("/mcp")).filter(|it| !it.is_null()));
+        assert_eq!((&told["server"], told["stale"] == true), (&"x".into(), is_shown), "{told}");
+        let reason = told["reason"].as_str().expect("a reason");
+        assert_eq!(reason.contains("this is what it offered"), is_shown, "{reason}");
+        assert_eq!(names(&gateway, "/mcp").contains(&"x__echo".to_owned()), is_shown);
+        let plain = gateway.ask("GET", "/mcp/x/tools/list", None);
+        assert_eq!(plain.status == 200, is_shown, "{}", plain.text());
+        if is_shown {
+            let call =
+                gateway.call_named("/mcp", "tools/call", Some("x__echo"), r#""name":"x__echo""#);
+            assert!(call.text().contains(r#""server":"x""#), "{}", call.text());
+        }
+
+        is_down.store(false, Ordering::SeqCst);
+        eventually("it is back", || missing("/mcp").is_null().then_some(()));
+        assert!(names(&gateway, "/mcp").contains(&"x__echo".to_owned()));
+    }
+}
