@@ -95,7 +95,7 @@ pub(super) async fn usage(
         Ok::<_, Problem>((name.parse::<Dimension>().map_err(unknown)?, value))
     };
     let named: HashMap<_, _> = named.into_iter().map(read).collect::<Result<_, _>>()?;
-    let used = traffic.limit_usage(caller.principal().organization, &named)?;
+    let used = traffic.limit_usage(&caller, &named)?;
     let all: Vec<Value> = used.iter().map(shown_usage).collect();
     let count = all.len();
     Ok(Json(json!({ "success": true, "data": all, "count": count })).into_response())

@@ -264,6 +264,7 @@ async fn usage(context: &Context, of: &[(String, String)]) -> Result<(), Failure
         Format::Name => return used.iter().try_for_each(|it| context.out.line(&it.name)),
         Format::Table => {}
     }
+    let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |it| it.to_string());
     let row = |usage: &LimitUsage| {
         let left = usage
             .standings
@@ -273,8 +274,8 @@ async fn usage(context: &Context, of: &[(String, String)]) -> Result<(), Failure
         vec![
             usage.name.clone(),
             usage.scope.clone(),
-            usage.allowed.to_string(),
-            usage.refused.to_string(),
+            count(usage.allowed),
+            count(usage.refused),
             last.map_or_else(|| "-".to_owned(), |it| format!("{} at {}", it.key, it.at)),
             left.collect::<Vec<_>>().join(", "),
         ]

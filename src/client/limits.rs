@@ -56,12 +56,12 @@ pub struct LimitUsage {
     /// By what calls are counted.
     #[serde(default)]
     pub scope: String,
-    /// Calls that passed since the gateway started.
+    /// Calls that passed since the gateway started; none where they are other people's too.
     #[serde(default)]
-    pub allowed: u64,
+    pub allowed: Option<u64>,
     /// Calls that did not.
     #[serde(default)]
-    pub refused: u64,
+    pub refused: Option<u64>,
     /// Who was refused, the last first.
     #[serde(default)]
     pub refused_lately: Vec<RefusedView>,

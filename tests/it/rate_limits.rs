@@ -243,7 +243,7 @@ fn whoever_claims_another_address_is_counted_by_their_own() {
 
 #[test]
 fn limits_of_others_are_nobodys_business() {
-    let house = house("");
+    let house = house("traffic: { limits: { rules: [{ name: all, limit: 1000, window: 1h }] } }\n");
     let acme = house.gateway.make_tenant(&json!({"slug": "acme"}));
     let form = json!({"name": "closed", "limit": 1, "window": "1d"}).to_string();
     let made = house.gateway.ask_as(Some(&acme), "POST", LIMITS, Some(&form));
@@ -251,14 +251,22 @@ fn limits_of_others_are_nobodys_business() {
     let key = house.key("ana");
 
     assert_eq!(house.pass(&key, "look", 3), 3);
-    assert_eq!(house.gateway.ask("GET", LIMITS, None).json()["count"], 0);
+    assert_eq!(house.gateway.ask("GET", LIMITS, None).json()["count"], 1);
     assert_eq!(house.gateway.ask("GET", &format!("{LIMITS}/closed"), None).status, 404);
     let list = |_| rpc(&house.gateway, &acme, "tools/list", &json!({})).status;
     assert_eq!([0, 1].map(list), [200, 429]);
+    // What is counted of all is told to those who stand above all.
+    let path = format!("{LIMITS}/usage?user=ana");
+    let usage = |said: Answer| said.json()["data"][0].clone();
+    let theirs = usage(house.gateway.ask_as(Some(&acme), "GET", &path, None));
+    assert_eq!((&theirs["name"], &theirs["allowed"]), (&json!("all"), &Value::Null));
+    assert_eq!(theirs["refused_lately"], json!([]));
+    assert_eq!(theirs["standings"], json!([]));
+    assert_eq!(usage(house.gateway.ask("GET", &path, None))["allowed"], 4);
     let gone = house.gateway.ask("DELETE", "/api/admin/organizations/acme", None);
     assert_eq!(gone.status, 200, "{}", gone.text());
     let again = house.gateway.make_tenant(&json!({"slug": "acme"}));
-    assert_eq!(house.gateway.ask_as(Some(&again), "GET", LIMITS, None).json()["count"], 0);
+    assert_eq!(house.gateway.ask_as(Some(&again), "GET", LIMITS, None).json()["count"], 1);
 }
 
 #[test]

@@ -131,6 +131,8 @@ impl Kubernetes {
             let signers = reqwest::Certificate::from_pem_bundle(&pem);
             let signers = signers.map_err(|error| error.to_string())?;
             client = client.tls_certs_only(signers);
+        } else if !is_of_this_machine(url) {
+            return Err("its token would travel unencrypted: write https://".to_owned());
         }
         let client = client.build().map_err(|error| error.to_string())?;
         let read = tokio::fs::read_to_string(&self.0.token_file).await;
@@ -199,5 +201,36 @@ impl Kubernetes {
         let slash = if path.starts_with('/') { "" } else { "/" };
         let scheme = if port == 443 { "https" } else { "http" };
         Ok(format!("{scheme}://{name}.{namespace}.svc.{}:{port}{slash}{path}", self.0.domain))
+    }
+}
+
+fn is_of_this_machine(url: &str) -> bool {
+    let host = url::Url::parse(url).ok();
+    host.as_ref().and_then(url::Url::host).is_some_and(|host| match host {
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+        url::Host::Domain(name) => name == "localhost",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_travels_encrypted_or_not_at_all() {
+        let url = Some("http://10.96.0.1:443".to_owned());
+        let settings = Settings { enabled: true, url, ..Settings::default() };
+        let wrong = Kubernetes(settings).find().await.expect_err("nothing is sent");
+        assert!(wrong.contains("unencrypted"), "{wrong}");
+        for (url, is_of_it) in [
+            ("http://127.0.0.1:8001", true),
+            ("http://[::1]:8001", true),
+            ("http://localhost", true),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example", false),
+        ] {
+            assert_eq!(is_of_this_machine(url), is_of_it, "{url}");
+        }
     }
 }

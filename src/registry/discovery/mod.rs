@@ -236,7 +236,9 @@ impl Round<'_> {
             let by = known.origin.as_deref().unwrap_or("a person");
             return Err(format!("{by} registered a server of that name"));
         }
-        self.registry.0.missing.0.lock().remove(&known.id);
+        if !self.is_dry_run {
+            self.registry.0.missing.0.lock().remove(&known.id);
+        }
         if known.is_as(&described) {
             return Ok((Step::Nothing, "unchanged"));
         }
@@ -282,7 +284,11 @@ impl Round<'_> {
             server.origin.as_deref() == Some(self.source) && !named.contains(server.name.as_str())
         });
         gone.map(|server| {
-            let since = *missing.entry(server.id).or_insert(now);
+            let since = if self.is_dry_run {
+                missing.get(&server.id).copied().unwrap_or(now)
+            } else {
+                *missing.entry(server.id).or_insert(now)
+            };
             (server.clone(), grace.saturating_sub(now.saturating_duration_since(since)))
         })
         .collect()

@@ -28,6 +28,7 @@ use self::{
     table::{Key, Table, Taken},
 };
 use crate::{
+    access::Caller,
     domain::{
         Algorithm, Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, Principal,
         RateLimit, RateLimitId, Target,
@@ -114,10 +115,10 @@ impl Exceeded {
 pub(crate) struct Usage {
     /// Which limit.
     pub(crate) written: Written,
-    /// Calls that passed since the gateway started.
-    pub(crate) allowed: u64,
+    /// Calls that passed since the gateway started; none where they are other people's too.
+    pub(crate) allowed: Option<u64>,
     /// Calls that did not.
-    pub(crate) refused: u64,
+    pub(crate) refused: Option<u64>,
     /// Who was refused, the last first.
     pub(crate) lately: Vec<Refused>,
     /// How somebody who was asked for stands with it.
@@ -272,7 +273,7 @@ impl Limiter {
     /// What became of the calls of an organization, and how those who are named stand.
     fn usage(
         &self,
-        organization: OrganizationId,
+        (organization, is_above): (OrganizationId, bool),
         whom: &HashMap<Dimension, String>,
     ) -> Result<Vec<Usage>, Error> {
         let names = if whom.is_empty() { Names::new() } else { names(&self.store.read()?)? };
@@ -296,15 +297,15 @@ impl Limiter {
             let rule = counts.and_then(|counts| {
                 holding.iter().find(|rule| Arc::ptr_eq(&rule.counts, counts)).copied()
             });
+            // What limits of all counted is other organizations' business as well.
+            let is_own = written.is_stored || is_above;
+            let counts = counts.filter(|_| is_own);
+            let rule = rule.filter(|_| is_own && self.shared.is_none());
             let standings = rule.map_or_else(Vec::new, |rule| self.standings(rule, &of, now_ms));
             Usage {
-                allowed: counts.map_or(0, |counts| counts.allowed.load(Relaxed)),
-                refused: counts.map_or(0, |counts| counts.refused.load(Relaxed)),
-                // Whom limits of all refused elsewhere is told there.
-                lately: match (counts, written.is_stored) {
-                    (Some(counts), true) => counts.lately(),
-                    _ => Vec::new(),
-                },
+                allowed: counts.map(|counts| counts.allowed.load(Relaxed)),
+                refused: counts.map(|counts| counts.refused.load(Relaxed)),
+                lately: counts.map_or_else(Vec::new, |counts| counts.lately()),
                 standings,
                 written,
             }
@@ -362,14 +363,15 @@ fn names(snapshot: &Snapshot) -> Result<Names, Error> {
 }
 
 impl crate::traffic::Traffic {
-    /// What became of the calls of an organization that limits were asked about, and how those
-    /// stand with them who are named, by what they are.
+    /// What became of the calls of somebody's organization that limits were asked about, and how
+    /// those stand with them who are named, by what they are, where this gateway counts by itself.
     pub(crate) fn limit_usage(
         &self,
-        organization: OrganizationId,
+        caller: &Caller,
         whom: &HashMap<Dimension, String>,
     ) -> Result<Vec<Usage>, Error> {
-        self.0.limiter.usage(organization, whom)
+        let whose = (caller.principal().organization, caller.is_above());
+        self.0.limiter.usage(whose, whom)
     }
 
     /// Whether gateways count together; none where nobody wants that.
