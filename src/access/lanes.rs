@@ -3,16 +3,14 @@
 //! Failures are counted for each account, whether it exists or not, and for each address. A few
 //! are nobody's business; then every further one doubles the wait. A lane is never closed for good.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
 
 use parking_lot::Mutex;
 
-use crate::{access::Error, domain::Timestamp};
+use crate::{
+    access::Error,
+    domain::{Timestamp, household},
+};
 
 /// Lanes that are remembered at the same time.
 const MOST: usize = 10_000;
@@ -152,16 +150,7 @@ impl Lane {
 /// The lane of an address: a whole /64, which is what one household has. Everybody behind a proxy
 /// on this machine comes from a loopback address, so that is no lane.
 fn lane_of(address: IpAddr) -> Option<IpAddr> {
-    let address = address.to_canonical();
-    if address.is_loopback() {
-        return None;
-    }
-    Some(match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-    })
+    (!address.to_canonical().is_loopback()).then(|| household(address))
 }
 
 #[cfg(test)]

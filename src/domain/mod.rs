@@ -1,5 +1,6 @@
 //! The nouns: pure values and their rules. No clock, no disk, no network.
 
+mod address;
 mod balance;
 mod call;
 mod consent;
@@ -28,6 +29,7 @@ mod sight;
 mod text;
 mod time;
 
+pub use address::household;
 pub use balance::{Balance, InvalidPreference, Preference, Strategy};
 pub use call::{Scope, Target};
 pub use consent::{Consent, TokenScope, TokenScopes};

@@ -1,14 +1,11 @@
 //! Places for connections: so many in all, so many for each address.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
 
 use super::Settings;
+use crate::domain::household;
 
 /// The places of one door.
 #[derive(Debug)]
@@ -78,14 +75,7 @@ impl Drop for Place {
 
 /// What an address is counted as; this machine is not.
 fn counted(address: IpAddr) -> Option<IpAddr> {
-    let address = address.to_canonical();
-    if address.is_loopback() {
-        return None;
-    }
-    Some(match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-    })
+    (!address.to_canonical().is_loopback()).then(|| household(address))
 }
 
 #[cfg(test)]

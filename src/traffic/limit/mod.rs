@@ -31,7 +31,7 @@ use crate::{
     access::Caller,
     domain::{
         Algorithm, Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, Principal,
-        RateLimit, RateLimitId, Target,
+        RateLimit, RateLimitId, Target, household,
     },
     problem::chain,
     store::{Snapshot, Store},
@@ -283,9 +283,7 @@ impl Limiter {
             match (dimension, id.or(value)) {
                 // One organization's is its own.
                 (Dimension::Organization, _) => Some(organization.to_string()),
-                (Dimension::Ip, Some(value)) => {
-                    Some(rule::counted(value.parse().ok()?).to_string())
-                }
+                (Dimension::Ip, Some(value)) => Some(household(value.parse().ok()?).to_string()),
                 (_, value) => value.cloned(),
             }
         };

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,7 +17,7 @@ use super::count::{Look, Quota};
 use crate::{
     domain::{
         Dimension, ItemKind, LimitStanding, Principal, PrincipalKind, RateLimit, Server, Target,
-        Timestamp, Window, qualify,
+        Timestamp, Window, household, qualify,
     },
     wire::Call,
 };
@@ -143,7 +143,7 @@ impl Facts<'_> {
             },
             Dimension::Role => write!(out, "{}", principal.role),
             Dimension::Ip => match self.call.from {
-                Some(address) => write!(out, "{}", counted(address)),
+                Some(address) => write!(out, "{}", household(address)),
                 None => return false,
             },
             Dimension::Server => match self.target.server() {
@@ -188,16 +188,6 @@ impl Facts<'_> {
 
 fn qualified(server: Option<&Server>, name: &str) -> String {
     server.map_or_else(|| name.to_owned(), |server| qualify(&server.name, name))
-}
-
-/// The address that somebody is counted by: one household or machine has 2^64 of IPv6.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-    }
 }
 
 impl Rule {
