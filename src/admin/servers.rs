@@ -133,6 +133,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "balance": {
             "strategy": server.balance.strategy.unwrap_or_else(|| office.traffic.strategy()),
             "prefer": server.balance.prefer,
+            "stdio_fallback": server.balance.stdio_fallback,
         },
         "instances": instances,
         "created_at": server.created_at.to_string(),

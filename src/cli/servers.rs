@@ -70,6 +70,9 @@ pub(super) struct Sharing {
     /// Instances taken first, by their metadata: NAME=VALUE, or NAME for the smallest number
     #[arg(long, value_name = "PREFERENCE")]
     prefer: Vec<String>,
+    /// Call instances that are programs only while no other can be
+    #[arg(long)]
+    stdio_fallback: bool,
 }
 
 /// How long what a server says is kept.
@@ -102,8 +105,9 @@ const STRATEGIES: [&str; 6] =
 
 impl Sharing {
     fn balance(self) -> Option<Balance> {
-        let is_given = self.strategy.is_some() || !self.prefer.is_empty();
-        is_given.then_some(Balance { strategy: self.strategy, prefer: self.prefer })
+        let Self { strategy, prefer, stdio_fallback } = self;
+        let is_given = strategy.is_some() || !prefer.is_empty() || stdio_fallback;
+        is_given.then_some(Balance { strategy, prefer, stdio_fallback })
     }
 }
 
@@ -145,7 +149,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "cache_resources", "cache_tools", "cache_scope"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_tools", "cache_scope"])]
 pub(super) struct Update {
     /// Name or id
     server: String,

@@ -15,6 +15,9 @@ pub struct Balance {
     pub strategy: Option<String>,
     /// Which instances are taken before the others.
     pub prefer: Vec<String>,
+    /// Whether instances that are programs are called only while no other can be.
+    #[serde(default)]
+    pub stdio_fallback: bool,
 }
 
 /// What is to be different about a server.

@@ -13,6 +13,8 @@ pub struct Balance {
     /// Which instances are taken before the others, as long as one of them can be; the first
     /// preference is the strongest.
     pub prefer: Vec<Preference>,
+    /// Whether instances that are programs are called only while no other can be.
+    pub stdio_fallback: bool,
 }
 
 /// Which instance is next.

@@ -49,6 +49,12 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it is a program that is started for it.
+    #[must_use]
+    pub const fn is_program(&self) -> bool {
+        matches!(self, Self::Stdio { .. })
+    }
+
     /// The transport's name, as in requests and lists: as it was declared, not as it was found.
     #[must_use]
     pub const fn transport(&self) -> &'static str {

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    domain::{Clock, Endpoint, ItemKind, Permission, Principal, Server},
+    domain::{Clock, Endpoint, Instance, InstanceId, ItemKind, Permission, Principal, Server},
     edge::{
         arrival::{Arrival, Inside},
         plain::{Ask, Facade},
@@ -38,6 +38,8 @@ pub(super) struct Rest<'a> {
 struct Answered {
     server: Option<Arc<Server>>,
     caller: Principal,
+    /// None where nobody was asked for it.
+    instance: Option<InstanceId>,
 }
 
 impl Rest<'_> {
@@ -89,13 +91,13 @@ impl Rest<'_> {
                 Some(cursor) => json!({ "cursor": cursor }).to_string(),
                 None => "{}".to_owned(),
             };
-            let Reply { body, caller, server, .. } =
+            let Reply { body, caller, server, instance, .. } =
                 self.handle(Request::make(&method, &params)).await?;
             let page = self.page(&body, plural(kind))?;
             items.extend(page.items);
             cursor = page.next;
             if cursor.is_none() {
-                return Ok((items, Answered { server, caller }));
+                return Ok((items, Answered { server, caller, instance }));
             }
         }
         Err(Problem::new(Kind::TooLarge, format!("the list has more than {PAGES} pages")))
@@ -125,7 +127,7 @@ impl Rest<'_> {
     async fn with(&self, kind: ItemKind, body: &Bytes) -> Result<Bytes, Problem> {
         let request = request(self.facade.ask, body)?;
         let name = request.subject().unwrap_or_default().to_owned();
-        let Reply { body, caller, server, .. } = self.handle(request).await?;
+        let Reply { body, caller, server, instance, .. } = self.handle(request).await?;
         let is_tool_error = match &body {
             Said::Carried(answer) => {
                 *answer.outcome()
@@ -150,7 +152,7 @@ impl Rest<'_> {
         let mut body = answered?.trim_end().to_owned();
         // Its closing brace comes after what is added.
         body.pop();
-        Ok(self.signed(body, &Answered { server, caller }))
+        Ok(self.signed(body, &Answered { server, caller, instance }))
     }
 
     /// Whether a server, which can be asked for more than it lists, lists no such item. Resources
@@ -184,12 +186,16 @@ impl Rest<'_> {
         let took = self.clock.tick().saturating_duration_since(self.arrival.began);
         let mut info = json!({
             "execution_time_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "load_balancer_strategy": "failover",
             "used_stdio_fallback": false,
         });
         if let Some(server) = &answered.server {
             info["server_id"] = server.id.to_string().into();
-            if let Some(instance) = server.instances.first() {
+            let strategy = self.inside.pipeline.strategy(server);
+            info["load_balancer_strategy"] = strategy.as_str().into();
+            let asked = |it: &&Instance| Some(it.id) == answered.instance;
+            if let Some(instance) = server.instances.iter().find(asked) {
+                let is_fallback = server.balance.stdio_fallback && instance.endpoint.is_program();
+                info["used_stdio_fallback"] = is_fallback.into();
                 info["instance_id"] = instance.id.to_string().into();
                 info["transport"] = self.inside.pipeline.transport(instance).into();
                 // URLs and command lines may hold what is not meant for everybody.

@@ -193,7 +193,7 @@ impl Rpc {
             _ => {}
         }
         let call = call_of(arrival, scope, request);
-        let Reply { body, caller, server, standings } = self.handle(&call, arrival).await?;
+        let Reply { body, caller, server, standings, .. } = self.handle(&call, arrival).await?;
         if *call.method() == Method::Ping {
             // A ping asks nothing of the path but whether its sender may come in.
             if server.is_none() && names_another(&call.scope) {

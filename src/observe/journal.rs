@@ -11,8 +11,8 @@ use std::{
 
 use crate::{
     domain::{
-        Clock, Principal, PrincipalKind, RequestId, Role, Scope, Server, Target, Timestamp,
-        Verdict, is_hidden,
+        Clock, InstanceId, Principal, PrincipalKind, RequestId, Role, Scope, Server, Target,
+        Timestamp, Verdict, is_hidden,
     },
     observe::{Log, Metrics, Settings},
     problem::Problem,
@@ -97,6 +97,7 @@ impl Journal {
                 server: None,
                 item: call.request.subject().map(Into::into),
                 attempts: 0,
+                instance: None,
                 is_recalled: false,
                 verdict: None,
             }),
@@ -156,6 +157,11 @@ impl Line {
         }
     }
 
+    /// The instance that was asked last.
+    pub(crate) fn instance(&self) -> Option<InstanceId> {
+        self.entry.as_ref()?.instance
+    }
+
     /// Notes that the answer is one that was kept.
     pub(crate) fn recalled(&mut self) {
         if let Some(entry) = &mut self.entry {
@@ -163,10 +169,11 @@ impl Line {
         }
     }
 
-    /// Notes another attempt at a server.
-    pub(crate) fn attempt(&mut self) {
+    /// Notes another attempt at a server, and at which of its instances.
+    pub(crate) fn attempt(&mut self, instance: InstanceId) {
         if let Some(entry) = &mut self.entry {
             entry.attempts += 1;
+            entry.instance = Some(instance);
         }
     }
 
@@ -199,6 +206,8 @@ struct Entry {
     server: Option<Arc<Server>>,
     item: Option<Box<str>>,
     attempts: u32,
+    /// Where it was made last.
+    instance: Option<InstanceId>,
     /// Whether the answer is one that was kept.
     is_recalled: bool,
     verdict: Option<Arc<Verdict>>,
@@ -222,6 +231,9 @@ impl Entry {
         add(line, "endpoint", &self.scope.to_string());
         if let Some(server) = &self.server {
             add(line, "server", server.name.as_str());
+            if let Some(instance) = self.instance.filter(|_| server.instances.len() > 1) {
+                let _ = write!(line, r#","instance":"{instance}""#);
+            }
         }
         for (name, text) in [("item", self.item.as_deref()), ("client", self.client.as_deref())] {
             if let Some(text) = text {

@@ -165,7 +165,7 @@ impl Pipeline {
         loop {
             let pick = candidates.next(&mut attempts, owner.as_deref());
             let pick = pick.map_err(traffic::Error::into_problem)?;
-            line.attempt();
+            line.attempt(pick.instance().id);
             let left = self.settings.max_attempts.saturating_sub(attempts.count());
             let others = u32::try_from(candidates.untried(&attempts)).unwrap_or(u32::MAX).min(left);
             // One that hangs shall leave time for others.

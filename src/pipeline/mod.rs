@@ -21,8 +21,8 @@ use crate::{
     access::{self, Access, Caller, Credential, Leash, Permit, Reach},
     catalog::{self, Catalog},
     domain::{
-        Instance, ItemKind, LimitStandings, OrganizationId, Principal, PrincipalKind, Scope,
-        Server, SessionId, Target,
+        Instance, InstanceId, ItemKind, LimitStandings, OrganizationId, Principal, PrincipalKind,
+        Scope, Server, SessionId, Strategy, Target,
     },
     links::Links,
     observe::{Journal, Line, Outcome},
@@ -127,6 +127,8 @@ pub(crate) struct Reply {
     pub(crate) caller: Principal,
     /// The server that was asked, or whose endpoint it is; none where that is the gateway's own.
     pub(crate) server: Option<Arc<Server>>,
+    /// The instance of it that answered; none where none was asked.
+    pub(crate) instance: Option<InstanceId>,
     /// Where the call stands with rate limits.
     pub(crate) standings: LimitStandings,
 }
@@ -247,6 +249,11 @@ impl Pipeline {
         self.tasks.end().await;
     }
 
+    /// How calls are shared among the instances of a server.
+    pub(crate) fn strategy(&self, server: &Server) -> Strategy {
+        server.balance.strategy.unwrap_or_else(|| self.traffic.strategy())
+    }
+
     /// The transport by which an instance is reached, as far as it is known.
     pub(crate) fn transport(&self, instance: &Instance) -> &'static str {
         self.upstream.transport(instance)
@@ -317,7 +324,7 @@ impl Pipeline {
             }
         };
         let body = filter::apply(&self.catalog, &permit, &target, call, body);
-        Ok(Reply { body, caller: principal, server, standings })
+        Ok(Reply { body, caller: principal, server, instance: line.instance(), standings })
     }
 
     /// The answer that was kept, or that whoever asks the same gets; else carries the call.

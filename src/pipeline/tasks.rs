@@ -269,7 +269,7 @@ impl Pipeline {
             }
         });
         let (body, standings) = (Body::Made { result, fits_all: true }, LimitStandings::default());
-        Ok(Reply { body, caller, server, standings })
+        Ok(Reply { body, caller, server, instance: None, standings })
     }
 
     async fn run_task(
@@ -323,7 +323,7 @@ impl Pipeline {
             let Forwarded::Body(body) = came else { unreachable!("a task makes no other task") };
             let body = filter::apply(&self.catalog, permit, target, call, body);
             let (server, standings) = (target.server().cloned(), LimitStandings::default());
-            Reply { body, caller, server, standings }
+            Reply { body, caller, server, instance: None, standings }
         });
         line.close(told(&reply));
         reply.map(|reply| reply.body)

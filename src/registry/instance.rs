@@ -6,9 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     access::Caller,
-    domain::{
-        Endpoint, Instance, InstanceId, Permission, Secret, Server, ServerAuth, ServerTls, State,
-    },
+    domain::{Instance, InstanceId, Permission, Secret, Server, ServerAuth, ServerTls, State},
     registry::{
         Error, Registry,
         endpoint::{Command, EndpointForm, wrong},
@@ -120,7 +118,7 @@ fn bad_weight() -> Error {
 }
 
 pub(super) const fn is_program(instance: &Instance) -> bool {
-    matches!(instance.endpoint, Endpoint::Stdio { .. })
+    instance.endpoint.is_program()
 }
 
 impl Registry {

@@ -10,7 +10,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{Instance, Preference, Server, ServerId, State, Strategy},
+    domain::{Balance, Instance, Preference, Server, ServerId, State, Strategy},
     registry::{Circuit, InFlight, Registry},
     traffic::{
         balance::{Choose, Open, Seat, chooser},
@@ -71,7 +71,7 @@ impl Tables {
 
 impl Table {
     fn new(registry: &Registry, server: &Arc<Server>, default: Strategy) -> Self {
-        let ranks = ranks(&server.instances, &server.balance.prefer);
+        let ranks = ranks(&server.instances, &server.balance);
         let seat = |(instance, rank): (&Instance, u16)| Seat {
             gauge: registry.gauge(&instance.id).unwrap_or_else(|| registry.blank_gauge()),
             weight: instance.weight,
@@ -189,7 +189,7 @@ impl Table {
 }
 
 /// How well each instance matches what is preferred: 0 is best.
-fn ranks(instances: &[Instance], prefer: &[Preference]) -> Vec<u16> {
+fn ranks(instances: &[Instance], balance: &Balance) -> Vec<u16> {
     // What the strongest preference says comes first.
     let key = |instance: &Instance| -> Vec<f64> {
         let says = |preference: &Preference| match preference {
@@ -201,7 +201,8 @@ fn ranks(instances: &[Instance], prefer: &[Preference]) -> Vec<u16> {
                 number.filter(|number: &f64| !number.is_nan()).unwrap_or(f64::INFINITY)
             }
         };
-        prefer.iter().map(says).collect()
+        let is_last = balance.stdio_fallback && instance.endpoint.is_program();
+        [f64::from(is_last)].into_iter().chain(balance.prefer.iter().map(says)).collect()
     };
     let keys: Vec<Vec<f64>> = instances.iter().map(key).collect();
     let mut better: Vec<&Vec<f64>> = keys.iter().collect();
@@ -234,7 +235,7 @@ mod tests {
         ];
         let ranked = |prefer: &[&str]| {
             let prefer: Vec<_> = prefer.iter().map(|it| it.parse().expect("one")).collect();
-            ranks(&instances, &prefer)
+            ranks(&instances, &Balance { prefer, ..Balance::default() })
         };
 
         assert_eq!(ranked(&[]), [0, 0, 0, 0]);

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -323,4 +323,49 @@ fn what_is_listed_comes_from_whoever_answers() {
         "{}",
         said.text()
     );
+}
+
+const SAY: &str = r#"{"name":"say","arguments":{"text":"x"}}"#;
+
+#[test]
+fn programs_stand_in_for_urls_where_that_is_wished_and_it_is_told() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = is_down.clone();
+    let server = FakeServer::play(move |seen| {
+        if down.load(Ordering::SeqCst) {
+            return Act::Close;
+        }
+        let asked = seen.json();
+        let say = r#"{"name":"say","inputSchema":{"type":"object"}}"#;
+        Act::Json(answer(&asked, &modern_result(&asked, say, DONE)))
+    });
+    is_down.store(false, Ordering::SeqCst);
+    let config = "registry: { breaker: { failures: 1, recovery_ms: 100 } }\n";
+    let gateway = Gateway::start_with(&[], config);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers/scripted.py");
+    let form = json!({
+        "name": "wiki", "balance": {"strategy": "random", "stdio_fallback": true},
+        "instances": [{"command": ["python3", script, "stdio", "five"]}, {"url": server.url}],
+    });
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()));
+    assert_eq!(made.json()["data"]["tools"], 1, "{}", made.text());
+    let call = || {
+        let said = gateway.ask("POST", "/mcp/wiki/tools/call", Some(SAY));
+        assert_eq!(said.status, 200, "{}", said.text());
+        let info = said.json()["_gateway_info"].clone();
+        assert_eq!(info["load_balancer_strategy"], "random");
+        (info["transport"].clone(), info["used_stdio_fallback"].clone())
+    };
+    let (by_url, by_program) =
+        ((json!("streamable_http"), json!(false)), (json!("stdio"), json!(true)));
+    assert!((0..10).all(|_| call() == by_url));
+
+    is_down.store(true, Ordering::SeqCst);
+    // Whether it ran nobody knows, and it may not run twice; from then on it is known.
+    let first = gateway.ask("POST", "/mcp/wiki/tools/call", Some(SAY));
+    assert_eq!(first.status, 502, "{}", first.text());
+    assert!((0..5).all(|_| call() == by_program));
+
+    is_down.store(false, Ordering::SeqCst);
+    eventually("it is back", || (call() == by_url).then_some(()));
 }

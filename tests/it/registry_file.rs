@@ -42,7 +42,7 @@ fn what_is_exported_and_imported_is_the_same() {
         "max_in_flight": 9,
         "cache": {"resources_seconds": 60, "scope": "public"},
         "on_change": "review",
-        "balance": {"strategy": "weighted", "prefer": ["region=eu", "cost"]},
+        "balance": {"strategy": "weighted", "prefer": ["region=eu", "cost"], "stdio_fallback": true},
         "instances": [
             {"url": server.url, "headers": {"X-Key": "canary-1"}, "weight": 3, "metadata": {"region": "eu"}},
             {"url": other.url, "headers": {"X-Key": "canary-2"}, "state": "maintenance", "transport": "streamable_http",

@@ -153,8 +153,11 @@ fn template(it: &Value) -> Result<Value, String> {
     let instances: Result<Vec<Value>, String> = instances.iter().map(instance).collect();
     let mut form = json!({ "instances": instances? });
     let balancer = it.get("load_balancer").or(it.get("balance"));
+    if balancer.and_then(|it| it.get("stdio_fallback")?.as_bool()) == Some(true) {
+        form["balance"] = json!({ "stdio_fallback": true });
+    }
     if let Some(strategy) = balancer.and_then(|it| text(it, &["strategy"])) {
-        form["balance"] = json!({ "strategy": strategy.to_ascii_lowercase() });
+        form["balance"]["strategy"] = strategy.to_ascii_lowercase().into();
         if let Some(prefer) = balancer.and_then(|it| it.get("prefer")) {
             form["balance"]["prefer"] = prefer.clone();
         }

@@ -54,6 +54,9 @@ fn template(server: &Server, directory: &Directory) -> Value {
     if let Some(strategy) = server.balance.strategy {
         written["load_balancer"] = json!({ "strategy": strategy });
     }
+    if server.balance.stdio_fallback {
+        written["load_balancer"]["stdio_fallback"] = true.into();
+    }
     if !server.balance.prefer.is_empty() {
         written["load_balancer"]["prefer"] = json!(server.balance.prefer);
     }
