@@ -13,6 +13,7 @@ const ZERO_HAS_A_MEANING: &[&str] = &[
     "catalog.fresh_ms",
     "catalog.stale_ms",
     "catalog.last_known_seconds",
+    "pipeline.hedge_ms",
     "trust.note_seconds",
 ];
 

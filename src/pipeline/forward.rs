@@ -34,7 +34,7 @@ pub(super) struct Road<'a> {
     /// Where the client hears what comes before the answer, if it can.
     pub(super) notices: Option<&'a Notices>,
     /// With whose account the server is spoken to, where everybody has their own.
-    account: Option<&'a Account>,
+    pub(super) account: Option<&'a Account>,
 }
 
 impl<'a> Road<'a> {
@@ -150,7 +150,7 @@ impl Pipeline {
         patience: &mut Patience,
         line: &mut Line,
     ) -> Result<Came, GaveUp> {
-        let Road { call, candidates, account, .. } = road;
+        let Road { call, candidates, .. } = road;
         let params = param_headers(candidates.item(), call)?;
         let subject = Some(&*candidates.item().name).filter(|_| renames(candidates, call));
         let address = Address { subject, params: &params };
@@ -172,12 +172,15 @@ impl Pipeline {
             let mut own = if is_repeatable { patience.shared_with(others) } else { *patience };
             let failed = match road.notices.filter(|_| may_converse(call)) {
                 None => {
-                    let as_task = candidates.item().task_support == TaskSupport::Required;
-                    let extensions = call.client.extensions();
-                    let asks = Asks { capabilities: extensions.as_deref(), ..Asks::default() };
-                    let ask = Ask::plain(&call.request, address, own.deadline);
-                    let ask = Ask { asks, account, as_task, ..ask };
-                    match Box::pin(ask_of(&self.upstream, &pick, ask)).await {
+                    let is_hedged = is_repeatable && owner.is_none() && others > 0;
+                    let next = || {
+                        let budget = candidates.may_retry();
+                        let pick = budget.then(|| candidates.next(&mut attempts, None).ok())?;
+                        pick.inspect(|pick| line.attempt(pick.instance().id))
+                    };
+                    let asking = (&pick, own.deadline);
+                    let asked = self.ask_plainly(asking, road, address, is_hedged.then_some(next));
+                    match Box::pin(asked).await {
                         Ok(answer) => return Ok(Came::Answer(answer)),
                         Err(error) => error,
                     }
@@ -342,7 +345,11 @@ fn must_sign_in(call: &Call, error: links::Error) -> Result<Forwarded, Problem> 
 }
 
 /// Asks an instance that was chosen, and takes note of how it was.
-async fn ask_of(upstream: &Upstream, pick: &Pick, ask: Ask<'_>) -> Result<Answer, upstream::Error> {
+pub(super) async fn ask_of(
+    upstream: &Upstream,
+    pick: &Pick,
+    ask: Ask<'_>,
+) -> Result<Answer, upstream::Error> {
     let outcome = upstream.ask(pick.instance(), ask).await;
     match &outcome {
         Ok(_) => pick.answered(),

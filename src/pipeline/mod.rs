@@ -3,6 +3,7 @@
 mod answer;
 mod filter;
 mod forward;
+mod hedge;
 mod issuers;
 mod listen;
 mod parked;
@@ -53,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) timeout_seconds: u32,
     /// Attempts at a call that provably never reached a server.
     pub(crate) max_attempts: u32,
+    /// Milliseconds after which a call that may run twice is made at another instance as well, if
+    /// its server has one; 0 never does that.
+    pub(crate) hedge_ms: u32,
     /// Seconds that a call may take at most, however much progress it shows.
     pub(crate) longest_seconds: u32,
     /// Seconds that a client has to answer what a server asks in the middle of a call.
@@ -78,6 +82,7 @@ impl Default for Settings {
         Self {
             timeout_seconds: 60,
             max_attempts: 3,
+            hedge_ms: 0,
             longest_seconds: 3_600,
             input_seconds: 300,
             max_parked: 1_000,

@@ -369,3 +369,19 @@ fn programs_stand_in_for_urls_where_that_is_wished_and_it_is_told() {
     is_down.store(false, Ordering::SeqCst);
     eventually("it is back", || (call() == by_url).then_some(()));
 }
+
+#[test]
+fn what_takes_long_and_may_run_twice_is_asked_for_elsewhere_as_well() {
+    let config = concat!(
+        "pipeline: { hedge_ms: 50, timeout_seconds: 600 }\n",
+        "registry: { health: { enabled: false } }\n",
+    );
+    let (gateway, all) = registered(config, &json!({}), &[1, 1]);
+    all[0].is(Mood::Hanging);
+
+    assert!((0..6).all(|_| is_done(&call(&gateway, "look"))));
+
+    let [hanging, well] = counts(&all)[..] else { panic!("there are two") };
+    assert_eq!(well, 6);
+    assert!((1..=6).contains(&hanging), "some began at the one that never answers: {hanging}");
+}
