@@ -181,13 +181,14 @@ impl Traffic {
         if seconds == Some(0) || call.as_task == AsTask::Yes || call.request.state().is_some() {
             return None;
         }
+        // Who takes their account there back shall not be shown what it opened.
+        if server.instances.iter().any(Instance::is_personal) {
+            return None;
+        }
         let cache = &self.0.cache;
         let whose = permit.caller().principal().kind.to_string();
         let [own, of_all] = cache.keys(server, &whose, &asked(item, call)?);
-        // What servers say to people with accounts of their own is theirs.
-        let is_personal = server.instances.iter().any(Instance::is_personal);
-        let scope = if is_personal { Some(CacheScope::Private) } else { server.cache.scope };
-        Some(Keeping { cache, own, of_all, seconds, scope })
+        Some(Keeping { cache, own, of_all, seconds, scope: server.cache.scope })
     }
 
     /// Gives up all that was kept of a server, which says that it is another now.
