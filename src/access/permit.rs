@@ -5,10 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    access::{Access, Credential, Error, book::Person, policy::Obligations},
+    access::{
+        Access, Credential, Error,
+        book::Person,
+        policy::{self, Obligations},
+    },
     domain::{
-        Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, Role, Secret,
-        Target, TokenScopes, UserId, Verdict,
+        Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, RateLimit, Role,
+        Secret, Target, TokenScopes, UserId, Verdict,
     },
     wire::{Call, SessionKey},
 };
@@ -102,6 +106,7 @@ impl Caller {
 pub(crate) struct Permit {
     caller: Caller,
     obligations: Obligations,
+    limits: Vec<Arc<RateLimit>>,
     verdict: Option<Arc<Verdict>>,
 }
 
@@ -114,6 +119,11 @@ impl Permit {
     /// What policies said of it, where there are any.
     pub(crate) const fn verdict(&self) -> Option<&Arc<Verdict>> {
         self.verdict.as_ref()
+    }
+
+    /// How often policies let it be made.
+    pub(crate) fn limits(&self) -> &[Arc<RateLimit>] {
+        &self.limits
     }
 
     /// Whether something must be taken out of the answer.
@@ -193,7 +203,8 @@ impl Access {
         if !(judged.allows && caller.0.may_be_let(permission)) {
             caller.may(permission)?;
         }
-        Ok(Permit { caller, obligations: judged.obligations, verdict: judged.verdict })
+        let policy::Judgement { obligations, limits, verdict, .. } = judged;
+        Ok(Permit { caller, obligations, limits, verdict })
     }
 }
 

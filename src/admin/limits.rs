@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::desk::{Checked, Failure, Visitor},
-    domain::{Dimension, LimitStanding, RateLimit},
+    domain::{Dimension, LimitStanding, RateLimit, RateLimitForm},
     problem::{Kind, Problem},
     traffic::{
         Traffic,
-        limit::{Definition, Usage, Written},
+        limit::{Usage, Written},
     },
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn show(
 pub(super) async fn create(
     Visitor(caller): Visitor,
     State(traffic): State<Traffic>,
-    Checked(definition): Checked<Definition>,
+    Checked(definition): Checked<RateLimitForm>,
 ) -> Result<Response, Failure> {
     let made = traffic.create_limit(&caller, definition).await;
     let limit = shown(&made.map_err(Failure::unprocessable)?);
@@ -60,7 +60,7 @@ pub(super) async fn update(
     Visitor(caller): Visitor,
     State(traffic): State<Traffic>,
     Path(id): Path<String>,
-    Checked(definition): Checked<Definition>,
+    Checked(definition): Checked<RateLimitForm>,
 ) -> Result<Response, Failure> {
     let changed = traffic.update_limit(&caller, &id, definition).await;
     let limit = shown(&changed.map_err(Failure::unprocessable)?);

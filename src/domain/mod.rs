@@ -53,7 +53,7 @@ pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};
 pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use rate_limit::{
     Algorithm, Dimension, LimitScope, LimitStanding, LimitStandings, LimitTallies, RateLimit,
-    UnknownDimension, Window,
+    RateLimitForm, UnknownDimension, Window, WrongRateLimit,
 };
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};

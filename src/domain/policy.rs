@@ -9,29 +9,32 @@ use super::{Actor, OrganizationId, PolicyId, Timestamp};
 
 /// Text that names no type of policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not supported; the types are access and security")]
+#[error("{0:?} is not supported; the types are access, rate_limit and security")]
 pub struct UnknownPolicyType(pub String);
 
-/// What a policy is for, in people's eyes. Both types may have every effect.
+/// What a policy is for, in people's eyes. Each type may have every effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyType {
     /// Who may do what.
     #[default]
     Access,
+    /// How often who may do what.
+    RateLimit,
     /// What must hold, and what must not get out.
     Security,
 }
 
 impl PolicyType {
     /// Every type.
-    pub const ALL: [Self; 2] = [Self::Access, Self::Security];
+    pub const ALL: [Self; 3] = [Self::Access, Self::RateLimit, Self::Security];
 
     /// The type's name, as stored and sent.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",
+            Self::RateLimit => "rate_limit",
             Self::Security => "security",
         }
     }
@@ -137,7 +140,7 @@ mod tests {
         for kind in PolicyType::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-        let said = "rate_limit".parse::<PolicyType>().expect_err("unsupported").to_string();
-        assert!(said.contains("access and security"), "{said}");
+        let said = "routing".parse::<PolicyType>().expect_err("unsupported").to_string();
+        assert!(said.contains("rate_limit and security"), "{said}");
     }
 }

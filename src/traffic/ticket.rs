@@ -163,8 +163,7 @@ impl Traffic {
         }
         // Last, so that no call is counted that has no place.
         if counted == Counted::Yes {
-            let principal = permit.caller().principal();
-            let taken = self.0.limiter.take(principal, target, call).await;
+            let taken = self.0.limiter.take(permit, target, call).await;
             ticket.standings = taken.map_err(Error::Exceeded)?;
         }
         Ok(ticket)

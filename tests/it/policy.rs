@@ -245,7 +245,8 @@ fn a_wrong_policy_is_refused_with_its_place_and_changes_nothing() {
     let deny = json!({"effect": "deny"});
 
     for (body, status, part) in [
-        (json!({"name": "a", "actions": {"effect": "rate_limit"}}), 422, "/actions/effect"),
+        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/effect"),
+        (json!({"name": "a", "actions": {"effect": "rate_limit"}}), 422, "/actions/limit"),
         (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/effect"),
         (
             json!({"name": "a", "actions": deny, "conditions": {"tool": "x"}}),

@@ -311,3 +311,37 @@ fn the_command_line_makes_shows_and_removes_them() {
     house.gateway.done(&["limit", "remove", "searches"]);
     assert_eq!(house.gateway.done(&["limit", "list", "-o", "name"]).trim(), "");
 }
+
+#[test]
+fn policies_limit_the_calls_for_which_they_hold() {
+    let house = house("");
+    let policy = json!({
+        "name": "slow writes", "type": "rate_limit",
+        "conditions": {"tool.name": "act", "caller.role": "user"},
+        "actions": {"effect": "rate_limit", "scope": "api_key", "limit": 2, "window": "1h"},
+    });
+    let made = house.gateway.ask("POST", "/policies", Some(&policy.to_string()));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let (ana, ben) = (house.key("ana"), house.key("ben"));
+
+    assert_eq!(house.pass(&ana, "act", 4), 2);
+    let refused = house.call(&ana, "act");
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["data"]["rate_limit"]),
+        (429, &json!("slow writes"))
+    );
+    assert_eq!(house.pass(&ana, "look", 4), 4, "it holds for one tool");
+    assert_eq!(house.pass(&ben, "act", 1), 1, "each key by itself");
+    let question = json!({"server": "wiki", "tool": "act", "caller": {"role": "user"}});
+    let said = house.gateway.ask("POST", "/policies/test", Some(&question.to_string())).json();
+    assert_eq!(said["data"]["policies"][0]["effect"], "rate_limit");
+    assert_eq!(said["data"]["allowed"], true, "{said}");
+
+    let path = format!("/policies/{}", made.json()["policy"]["id"].as_str().expect("an id"));
+    let more =
+        r#"{"actions": {"effect": "rate_limit", "scope": "api_key", "limit": 3, "window": "1h"}}"#;
+    assert_eq!(house.gateway.ask("PUT", &path, Some(more)).status, 200);
+    assert_eq!(house.pass(&ana, "act", 4), 1, "what was counted before counts");
+    assert_eq!(house.gateway.ask("DELETE", &path, None).status, 200);
+    assert_eq!(house.pass(&ana, "act", 4), 4);
+}

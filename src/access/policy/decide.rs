@@ -21,7 +21,7 @@ use super::{
     gate::Gates,
     redact::Redaction,
 };
-use crate::domain::{Decision, Policy, PrincipalKind, Verdict};
+use crate::domain::{Decision, Policy, PrincipalKind, RateLimit, Verdict};
 
 /// The active policies of an organization, compiled and in order.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Rule {
     ) -> Result<Self, Wrong> {
         limits.check_size(policy)?;
         let condition = compile::condition(&policy.conditions, limits, fields)?;
-        let (effect, message) = effect::compile(&policy.actions, limits)?;
+        let (effect, message) = effect::compile(policy, limits)?;
         let (name, priority) = (policy.name.as_str().into(), policy.priority);
         Ok(Self { name, priority, condition, effect, message })
     }
@@ -120,6 +120,7 @@ pub(super) struct Decided<'r> {
     /// Why it could not be evaluated, where that is why it is denied.
     pub(super) failed: Option<String>,
     pub(super) redactions: Vec<(&'r Rule, &'r Arc<Redaction>)>,
+    pub(super) limits: Vec<&'r Arc<RateLimit>>,
 }
 
 impl Decided<'_> {
@@ -175,12 +176,12 @@ impl Ruleset {
 
     /// Decides about a call.
     pub(super) fn decide(&self, looked: &Looked<'_>) -> Decided<'_> {
-        let mut decided =
-            Decided { decision: Decision::Role, rule: None, failed: None, redactions: Vec::new() };
+        let (redactions, limits) = (Vec::new(), Vec::new());
+        let (decision, rule, failed) = (Decision::Role, None, None);
+        let mut decided = Decided { decision, rule, failed, redactions, limits };
         for place in self.gates.passed(looked) {
             let rule = &self.rules[place];
-            let is_redaction = matches!(rule.effect, Effect::Redact(_));
-            if decided.rule.is_some() && !is_redaction {
+            if decided.rule.is_some() && !rule.effect.is_beside() {
                 continue;
             }
             let failed = match (rule.holds(looked), &rule.effect) {
@@ -189,6 +190,10 @@ impl Ruleset {
                 (Ok(_), Effect::Broken(reason)) => Some(reason.clone()),
                 (Ok(_), Effect::Redact(redaction)) => {
                     decided.redactions.push((rule, redaction));
+                    continue;
+                }
+                (Ok(_), Effect::RateLimit(limit)) => {
+                    decided.limits.push(limit);
                     continue;
                 }
                 (Ok(_), Effect::Allow) => {
@@ -213,7 +218,7 @@ impl Ruleset {
             let rule = &self.rules[place];
             let holds = rule.holds(looked);
             let decision = match (&holds, &rule.effect) {
-                (Ok(Truth::No), _) | (Ok(_), Effect::Redact(_)) => continue,
+                (Ok(Truth::No), _) | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_)) => continue,
                 (Ok(_), Effect::Allow) => Decision::Allow,
                 (Ok(_), Effect::Deny | Effect::Require(_) | Effect::Broken(_)) | (Err(_), _) => {
                     Decision::Deny
@@ -235,7 +240,8 @@ impl Ruleset {
             let rule = &self.rules[place];
             match (rule.holds(&looked), &rule.effect) {
                 (Ok(Truth::Yes | Truth::Maybe), Effect::Allow) => return false,
-                (Ok(Truth::No | Truth::Maybe), _) | (Ok(_), Effect::Redact(_)) => {}
+                (Ok(Truth::No | Truth::Maybe), _)
+                | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_)) => {}
                 (Ok(Truth::Yes), Effect::Deny | Effect::Require(_) | Effect::Broken(_))
                 | (Err(_), _) => return true,
             }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Limits,
     compile::{Wrong, only},
     redact::Redaction,
 };
+use crate::domain::{Policy, RateLimit, RateLimitForm, RateLimitId};
 
 /// What a policy does.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(super) enum Effect {
     /// Denies whoever does not meet it.
     Require(Strength),
     Redact(Arc<Redaction>),
+    /// Lets so many such calls pass.
+    RateLimit(Arc<RateLimit>),
     /// It cannot be compiled, and denies everything.
     Broken(String),
 }
@@ -34,19 +37,25 @@ pub(super) enum Strength {
 }
 
 impl Effect {
+    /// Whether it decides nothing, and holds beside whatever does.
+    pub(super) const fn is_beside(&self) -> bool {
+        matches!(self, Self::Redact(_) | Self::RateLimit(_))
+    }
+
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Deny | Self::Broken(_) => "deny",
             Self::Require(_) => "require",
             Self::Redact(_) => "redact",
+            Self::RateLimit(_) => "rate_limit",
         }
     }
 }
 
 /// Compiles what stands below `/actions`: what is done, and what is said of it in the journal.
-pub(super) fn compile(actions: &Value, limits: &Limits) -> Result<(Effect, Option<String>), Wrong> {
-    let Value::Object(members) = actions else {
+pub(super) fn compile(policy: &Policy, limits: &Limits) -> Result<(Effect, Option<String>), Wrong> {
+    let Value::Object(members) = &policy.actions else {
         return Err(Wrong::new("/actions", "it must be an object"));
     };
     let common = |more: &[&'static str]| {
@@ -70,9 +79,10 @@ pub(super) fn compile(actions: &Value, limits: &Limits) -> Result<(Effect, Optio
             common(&["remove", "mask", "patterns", "with"])?;
             Effect::Redact(Arc::new(Redaction::compile(members, limits)?))
         }
+        Some("rate_limit") => Effect::RateLimit(Arc::new(rate_limit(policy, members)?)),
         _ => {
-            let reason = "it is none of the effects allow, deny, require and redact; limits of rate \
-                          and routes are not to be had by policy";
+            let reason = "it is none of the effects allow, deny, require, redact and rate_limit; \
+                          routes are not to be had by policy";
             return Err(Wrong::new("/actions/effect", reason));
         }
     };
@@ -87,6 +97,25 @@ pub(super) fn compile(actions: &Value, limits: &Limits) -> Result<(Effect, Optio
 }
 
 const MESSAGE_LIMIT: usize = 500;
+
+/// A rate limit in the words of one, of the calls for which the policy holds.
+fn rate_limit(policy: &Policy, actions: &Map<String, Value>) -> Result<RateLimit, Wrong> {
+    let mut said = actions.clone();
+    for own in ["effect", "message", "log"] {
+        said.remove(own);
+    }
+    said.insert("name".to_owned(), RateLimit::plain_name(&policy.name).into());
+    let form = serde_json::from_value::<RateLimitForm>(said.into());
+    let form = form.map_err(|error| Wrong::new("/actions", error.to_string()))?;
+    // The same as long as the policy is, so that what was counted goes on.
+    let id = RateLimitId::named(&format!("policy {} {}", policy.id, policy.name));
+    let Policy { organization, created_by, created_at, .. } = policy;
+    let blank = RateLimit::blank(*organization, id, created_by.clone(), *created_at);
+    form.over(blank).map_err(|wrong| {
+        let (at, reason) = wrong.parts();
+        Wrong::new(format!("/actions{at}"), reason)
+    })
+}
 
 fn strength(said: Option<&Value>) -> Result<Strength, Wrong> {
     match said.and_then(Value::as_str) {

@@ -34,7 +34,8 @@ use self::{
 use crate::{
     access::{Access, Caller, Error},
     domain::{
-        Decision, NamespaceId, OrganizationId, Policy, Server, Slug, Target, Timestamp, Verdict,
+        Decision, NamespaceId, OrganizationId, Policy, RateLimit, Server, Slug, Target, Timestamp,
+        Verdict,
     },
     problem::chain,
     store::{self, Snapshot},
@@ -174,6 +175,8 @@ pub(super) struct Judgement {
     /// Whether a policy allows it in the place of the caller's role.
     pub(super) allows: bool,
     pub(super) obligations: Obligations,
+    /// How often it may be made.
+    pub(super) limits: Vec<Arc<RateLimit>>,
     pub(super) verdict: Option<Arc<Verdict>>,
 }
 
@@ -196,7 +199,7 @@ impl Obligations {
 impl Judgement {
     fn none() -> Self {
         let obligations = Obligations::default();
-        Self { allows: false, obligations, verdict: None }
+        Self { allows: false, obligations, limits: Vec::new(), verdict: None }
     }
 }
 
@@ -242,6 +245,7 @@ impl Access {
         Ok(Judgement {
             allows: decided.decision == Decision::Allow,
             obligations: Obligations(redactions.collect()),
+            limits: decided.limits.into_iter().cloned().collect(),
             verdict: Some(verdict),
         })
     }

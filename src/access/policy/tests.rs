@@ -343,7 +343,9 @@ fn a_wrong_policy_is_refused_with_the_place_where_it_is_wrong() {
         (of("arguments.x", "regex", json!("(a{1000}){1000}")), "/conditions/rules/0/value: "),
         (json!({"actions": 7}), "/actions: "),
         (json!({"actions": {}}), "/actions/effect: "),
-        (json!({"actions": {"effect": "rate_limit"}}), "/actions/effect: "),
+        (json!({"actions": {"effect": "route"}}), "/actions/effect: "),
+        (json!({"actions": {"effect": "rate_limit"}}), "/actions/limit: say how many"),
+        (json!({"actions": {"effect": "rate_limit", "moon": 1}}), "/actions: unknown field `moon`"),
         (json!({"actions": {"effect": "route"}}), "/actions/effect: "),
         (json!({"actions": {"effect": "require"}}), "/actions/authentication: "),
         (

@@ -2,20 +2,16 @@
 
 use crate::{
     access::Caller,
-    domain::{Actor, OrganizationId, RateLimit, RateLimitId, Timestamp},
+    domain::{
+        Actor, OrganizationId, RateLimit, RateLimitForm, RateLimitId, Timestamp, WrongRateLimit,
+    },
     problem::{Classify, Kind},
     store,
     traffic::{
         Traffic,
-        limit::{
-            Limiter, Settings,
-            form::{Definition, Wrong, blank},
-        },
+        limit::{Limiter, Settings},
     },
 };
-
-/// Stands before the name of a limit of the settings file, where others have their id.
-pub(super) const FILE_PREFIX: &str = "file:";
 
 /// Why a change is not made.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +21,7 @@ pub(crate) enum Error {
     NoSuchLimit(String),
     /// Something of it that is no good.
     #[error("the rate limit is not right at {0}")]
-    Wrong(#[from] Wrong),
+    Wrong(#[from] WrongRateLimit),
     /// A name that is taken.
     #[error("there is a rate limit {0:?} already")]
     Taken(String),
@@ -72,36 +68,36 @@ impl Written {
         if self.is_stored {
             self.limit.id.to_string()
         } else {
-            format!("{FILE_PREFIX}{}", self.limit.name)
+            format!("{}{}", RateLimit::FILE_PREFIX, self.limit.name)
         }
     }
 }
 
 impl Settings {
     /// The limits of the settings file.
-    pub(super) fn of_file(&self) -> Result<Vec<RateLimit>, Wrong> {
+    pub(super) fn of_file(&self) -> Result<Vec<RateLimit>, WrongRateLimit> {
         let mut all: Vec<RateLimit> = Vec::new();
         for (index, definition) in self.rules.iter().enumerate() {
             let actor = Actor::system("settings file");
             // Of nobody, and the same at every start, so that what was counted goes on.
             let id = RateLimitId::named(definition.name.as_deref().unwrap_or_default());
-            let new = blank(OrganizationId::fixed(0), id, actor, Timestamp::from_ms(0));
-            let within = |wrong: Wrong| wrong.within(&format!("/{index}"));
+            let new = RateLimit::blank(OrganizationId::fixed(0), id, actor, Timestamp::from_ms(0));
+            let within = |wrong: WrongRateLimit| wrong.within(&format!("/{index}"));
             let limit = definition.over(new).map_err(within)?;
             if all.iter().any(|other| other.name == limit.name) {
-                return Err(within(Wrong::new("/name", "another has it")));
+                return Err(within(WrongRateLimit::new("/name", "another has it")));
             }
             all.push(limit);
         }
         if all.len() > self.per_organization {
             let reason = format!("there are more than {}", self.per_organization);
-            return Err(Wrong::new("/", reason));
+            return Err(WrongRateLimit::new("/", reason));
         }
         Ok(all)
     }
 
     /// What is wrong with the limits of the settings file.
-    pub(crate) fn check_rules(&self) -> Result<(), Wrong> {
+    pub(crate) fn check_rules(&self) -> Result<(), WrongRateLimit> {
         self.of_file().map(drop)
     }
 }
@@ -151,12 +147,12 @@ impl Traffic {
     pub(crate) async fn create_limit(
         &self,
         caller: &Caller,
-        definition: Definition,
+        definition: RateLimitForm,
     ) -> Result<Written, Error> {
         let (limiter, actor) = (&self.0.limiter, caller.actor());
         let organization = caller.principal().organization;
         let (id, now) = (RateLimitId::fresh(), limiter.clock.now());
-        let limit = definition.over(blank(organization, id, caller.actor(), now))?;
+        let limit = definition.over(RateLimit::blank(organization, id, caller.actor(), now))?;
         limiter.refuse_name_of_file(&limit.name)?;
         let (made, most) = (limit.clone(), limiter.settings.per_organization);
         let write = limiter.store.write(&actor, move |change| {
@@ -180,7 +176,7 @@ impl Traffic {
         &self,
         caller: &Caller,
         id: &str,
-        definition: Definition,
+        definition: RateLimitForm,
     ) -> Result<Written, Error> {
         let (limiter, actor) = (&self.0.limiter, caller.actor());
         let id = limiter.stored(caller, id)?;

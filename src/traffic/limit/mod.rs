@@ -2,7 +2,6 @@
 
 mod change;
 mod count;
-mod form;
 mod rule;
 mod shared;
 mod snapshot;
@@ -15,7 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::time::MissedTickBehavior;
@@ -28,10 +27,10 @@ use self::{
     table::{Key, Table, Taken},
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Permit},
     domain::{
-        Algorithm, Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, Principal,
-        RateLimit, RateLimitId, Target, household,
+        Algorithm, Clock, Dimension, LimitStanding, LimitStandings, OrganizationId, RateLimit,
+        RateLimitForm, RateLimitId, Target, household,
     },
     problem::chain,
     store::{Snapshot, Store},
@@ -39,7 +38,6 @@ use crate::{
 };
 
 pub(crate) use change::{Error, Written};
-pub(crate) use form::Definition;
 pub(crate) use rule::Refused;
 pub(crate) use shared::Sharing;
 
@@ -48,7 +46,7 @@ pub(crate) use shared::Sharing;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// Rate limits of every organization, beside those in the store.
-    pub(crate) rules: Vec<Definition>,
+    pub(crate) rules: Vec<RateLimitForm>,
     /// Rate limits of one organization in the store, and as many in the settings file.
     pub(crate) per_organization: usize,
     /// Keys that are counted at the same time: beyond, those that matter least long are forgotten.
@@ -71,6 +69,11 @@ impl Default for Settings {
     }
 }
 
+type OfPolicies = HashMap<RateLimitId, (Arc<RateLimit>, Arc<Rule>)>;
+
+/// Rules of policies that are kept compiled.
+const POLICIES: usize = 10_000;
+
 /// Counts calls and says whether one more may pass.
 pub(super) struct Limiter {
     settings: Settings,
@@ -78,6 +81,8 @@ pub(super) struct Limiter {
     clock: Arc<dyn Clock>,
     of_file: Vec<RateLimit>,
     rules: ArcSwap<Rules>,
+    /// The rules that policies ask for, each with the limit that it was made of.
+    of_policies: RwLock<OfPolicies>,
     /// The number of the change up to which the rules were read.
     seen: Mutex<Option<u64>>,
     table: Table,
@@ -139,6 +144,7 @@ impl Limiter {
             store: store.clone(),
             start: (now_ms, clock.tick()),
             rules: ArcSwap::default(),
+            of_policies: RwLock::default(),
             seen: Mutex::new(None),
             settings,
             clock,
@@ -187,17 +193,19 @@ impl Limiter {
     /// Counts a call, if it may pass.
     pub(super) async fn take(
         &self,
-        principal: &Principal,
+        permit: &Permit,
         target: &Target,
         call: &Call,
     ) -> Result<LimitStandings, Box<Exceeded>> {
-        if self.rules.load().counts.is_empty() || is_free(call) {
+        let by_policy = permit.limits();
+        if (self.rules.load().counts.is_empty() && by_policy.is_empty()) || is_free(call) {
             return Ok(LimitStandings::default());
         }
-        let rules = self.rules.load_full();
+        let (rules, principal) = (self.rules.load_full(), permit.caller().principal());
+        let by_policy: Vec<Arc<Rule>> = by_policy.iter().map(|it| self.of_policy(it)).collect();
         let facts = Facts { principal, target, call };
         let own = rules.of.get(&principal.organization).into_iter().flatten();
-        let counted = rules.everywhere.iter().chain(own);
+        let counted = rules.everywhere.iter().chain(own).chain(&by_policy);
         let counted: Vec<(&Arc<Rule>, String)> =
             counted.filter_map(|rule| Some((rule, rule.key(facts)?))).collect();
         if counted.is_empty() {
@@ -211,6 +219,23 @@ impl Limiter {
             },
         };
         self.judge(&counted, &taken)
+    }
+
+    /// The rule of a limit that a policy asks for, the same each time, until it is another.
+    fn of_policy(&self, limit: &Arc<RateLimit>) -> Arc<Rule> {
+        if let Some((known, rule)) = self.of_policies.read().get(&limit.id)
+            && Arc::ptr_eq(known, limit)
+        {
+            return rule.clone();
+        }
+        let mut all = self.of_policies.write();
+        if all.len() >= POLICIES {
+            all.clear();
+        }
+        let before = all.get(&limit.id).map(|(_, rule)| rule.counts.clone());
+        let rule = Arc::new(Rule::new(limit, &Names::default(), before.as_ref()));
+        all.insert(limit.id, (limit.clone(), rule.clone()));
+        rule
     }
 
     /// Counts a call in this gateway's own memory.

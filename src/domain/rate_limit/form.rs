@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{
-    Actor, Algorithm, Dimension, LimitScope, OrganizationId, RateLimit, RateLimitId, Timestamp,
-    Window,
-};
+use super::{Algorithm, Dimension, LimitScope, RateLimit, Window};
+use crate::domain::{Actor, OrganizationId, RateLimitId, Timestamp};
 
 const NAME_LIMIT: usize = 100;
 const DESCRIPTION_LIMIT: usize = 1_000;
@@ -19,19 +17,27 @@ const VALUES: usize = 100;
 /// What is wrong with a rate limit, and where: a JSON pointer into it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {reason}")]
-pub(crate) struct Wrong {
+pub struct WrongRateLimit {
     at: String,
     reason: String,
 }
 
-impl Wrong {
-    pub(super) fn new(at: impl Into<String>, reason: impl Into<String>) -> Self {
+impl WrongRateLimit {
+    /// Wrong at this place, for this reason.
+    pub fn new(at: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { at: at.into(), reason: reason.into() }
     }
 
     /// The same, seen from outside.
-    pub(super) fn within(self, at: &str) -> Self {
+    #[must_use]
+    pub fn within(self, at: &str) -> Self {
         Self { at: format!("{at}{}", self.at), reason: self.reason }
+    }
+
+    /// Where, and why.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        (&self.at, &self.reason)
     }
 }
 
@@ -91,10 +97,10 @@ struct Quota {
 /// A rate limit as people write it. Predecessors' members say the same in other words.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Definition {
+pub struct RateLimitForm {
     /// What people call it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// Why it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
@@ -132,33 +138,48 @@ pub(crate) struct Definition {
     is_active: Option<bool>,
 }
 
-/// A rate limit that says nothing yet.
-pub(super) fn blank(
-    organization: OrganizationId,
-    id: RateLimitId,
-    created_by: Actor,
-    now: Timestamp,
-) -> RateLimit {
-    RateLimit {
-        id,
-        organization,
-        name: String::new(),
-        description: String::new(),
-        scope: LimitScope::default(),
-        only: BTreeMap::new(),
-        algorithm: Algorithm::default(),
-        windows: Vec::new(),
-        burst: None,
-        is_active: true,
-        created_by,
-        created_at: now,
-        updated_at: now,
+impl RateLimit {
+    /// Stands before the name of a limit of the settings file, where others have their id.
+    pub const FILE_PREFIX: &str = "file:";
+
+    /// A rate limit that says nothing yet.
+    #[must_use]
+    pub fn blank(
+        organization: OrganizationId,
+        id: RateLimitId,
+        created_by: Actor,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            organization,
+            name: String::new(),
+            description: String::new(),
+            scope: LimitScope::default(),
+            only: BTreeMap::new(),
+            algorithm: Algorithm::default(),
+            windows: Vec::new(),
+            burst: None,
+            is_active: true,
+            created_by,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// A name out of any text that may stand in headers.
+    #[must_use]
+    pub fn plain_name(text: &str) -> String {
+        let plain: String =
+            text.chars().filter(|letter| is_plain(*letter)).take(NAME_LIMIT).collect();
+        let plain = plain.trim();
+        if plain.is_empty() { "limit".to_owned() } else { plain.to_owned() }
     }
 }
 
-impl Definition {
+impl RateLimitForm {
     /// The limit with what is said here in place of what it said.
-    pub(super) fn over(&self, before: RateLimit) -> Result<RateLimit, Wrong> {
+    pub fn over(&self, before: RateLimit) -> Result<RateLimit, WrongRateLimit> {
         let scope = match &self.scope {
             None => before.scope,
             Some(said) => scope(said.all())?,
@@ -169,18 +190,24 @@ impl Definition {
         };
         if let Some(value) = &self.scope_id {
             let [dimension] = scope.dimensions() else {
-                return Err(Wrong::new("/scope_id", "it needs a scope of one part; use match"));
+                return Err(WrongRateLimit::new(
+                    "/scope_id",
+                    "it needs a scope of one part; use match",
+                ));
             };
             only.insert(*dimension, vec![value.clone()]);
         }
         let algorithm = self.algorithm.unwrap_or(before.algorithm);
         let windows = self.windows()?.unwrap_or(before.windows);
         if windows.is_empty() {
-            return Err(Wrong::new("/limit", "say how many calls may pass, and in which window"));
+            return Err(WrongRateLimit::new(
+                "/limit",
+                "say how many calls may pass, and in which window",
+            ));
         }
         let description = self.description.clone().unwrap_or(before.description);
         if description.chars().count() > DESCRIPTION_LIMIT {
-            return Err(Wrong::new("/description", "it has more than 1000 characters"));
+            return Err(WrongRateLimit::new("/description", "it has more than 1000 characters"));
         }
         Ok(RateLimit {
             name: name(self.name.as_deref().unwrap_or(&before.name))?,
@@ -195,12 +222,12 @@ impl Definition {
         })
     }
 
-    fn windows(&self) -> Result<Option<Vec<Window>>, Wrong> {
+    fn windows(&self) -> Result<Option<Vec<Window>>, WrongRateLimit> {
         let mut windows = Vec::new();
         let read = |at: String, span: &Span| {
             let seconds = span.seconds().filter(|it| (1..=Window::LONGEST).contains(it));
             let wrong = "it must lie between 1 s and 31d, such as 30s, 1m, 1h or 1d";
-            seconds.ok_or_else(|| Wrong::new(at, wrong))
+            seconds.ok_or_else(|| WrongRateLimit::new(at, wrong))
         };
         for (index, quota) in self.limits.iter().flatten().enumerate() {
             let seconds = read(format!("/limits/{index}/window"), &quota.window)?;
@@ -211,7 +238,7 @@ impl Definition {
                 let window = window.as_ref().unwrap_or(&Span::Seconds(60));
                 windows.push(("/limit".to_owned(), limit, read("/window".to_owned(), window)?));
             }
-            (None, Some(_)) => return Err(Wrong::new("/limit", "a window needs a limit")),
+            (None, Some(_)) => return Err(WrongRateLimit::new("/limit", "a window needs a limit")),
             (None, None) => {}
         }
         for (name, limit, seconds) in [
@@ -222,23 +249,29 @@ impl Definition {
             windows.extend(limit.map(|limit| (name.to_owned(), limit, seconds)));
         }
         if windows.len() > WINDOWS {
-            return Err(Wrong::new("/limits", format!("there are more than {WINDOWS} windows")));
+            return Err(WrongRateLimit::new(
+                "/limits",
+                format!("there are more than {WINDOWS} windows"),
+            ));
         }
         windows.sort_by_key(|(_, _, seconds)| *seconds);
         for (at, limit, _) in &windows {
             if !(1..=Window::MOST).contains(limit) {
                 let reason = format!("it must lie between 1 and {}; a policy denies", Window::MOST);
-                return Err(Wrong::new(at, reason));
+                return Err(WrongRateLimit::new(at, reason));
             }
         }
         for pair in windows.windows(2) {
             let ((_, less, short), (at, more, long)) = (&pair[0], &pair[1]);
             if short == long {
-                return Err(Wrong::new(at, format!("there is a limit for {long} s already")));
+                return Err(WrongRateLimit::new(
+                    at,
+                    format!("there is a limit for {long} s already"),
+                ));
             }
             if more < less {
                 let reason = format!("it is less than the {less} that may pass in {short} s");
-                return Err(Wrong::new(at, reason));
+                return Err(WrongRateLimit::new(at, reason));
             }
         }
         let windows = windows.into_iter().map(|(_, limit, seconds)| Window { limit, seconds });
@@ -247,28 +280,33 @@ impl Definition {
     }
 }
 
-fn scope(said: &[String]) -> Result<LimitScope, Wrong> {
+fn scope(said: &[String]) -> Result<LimitScope, WrongRateLimit> {
     let scopes = said.iter().map(|text| text.parse::<LimitScope>());
     let scopes = scopes.collect::<Result<Vec<_>, _>>();
-    let scopes = scopes.map_err(|unknown| Wrong::new("/scope", unknown.to_string()))?;
+    let scopes = scopes.map_err(|unknown| WrongRateLimit::new("/scope", unknown.to_string()))?;
     Ok(LimitScope::of(scopes.iter().flat_map(|scope| scope.dimensions().to_vec()).collect()))
 }
 
-fn only(said: &BTreeMap<String, OneOrMany>) -> Result<BTreeMap<Dimension, Vec<String>>, Wrong> {
+fn only(
+    said: &BTreeMap<String, OneOrMany>,
+) -> Result<BTreeMap<Dimension, Vec<String>>, WrongRateLimit> {
     let mut only = BTreeMap::new();
     for (name, values) in said {
         let at = format!("/match/{name}");
         let dimension: Dimension =
-            name.parse().map_err(|unknown| Wrong::new(&at, format!("{unknown}")))?;
+            name.parse().map_err(|unknown| WrongRateLimit::new(&at, format!("{unknown}")))?;
         let values = values.all().to_vec();
         if values.is_empty() || values.len() > VALUES {
-            return Err(Wrong::new(at, format!("it must have 1 to {VALUES} values")));
+            return Err(WrongRateLimit::new(at, format!("it must have 1 to {VALUES} values")));
         }
         let is_address = |text: &String| {
             text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok()
         };
         if dimension == Dimension::Ip && !values.iter().all(is_address) {
-            return Err(Wrong::new(at, "it must be an address or a network, such as 10.0.0.0/8"));
+            return Err(WrongRateLimit::new(
+                at,
+                "it must be an address or a network, such as 10.0.0.0/8",
+            ));
         }
         only.insert(dimension, values);
     }
@@ -279,32 +317,36 @@ fn burst(
     said: Option<u32>,
     before: Option<u32>,
     algorithm: Algorithm,
-) -> Result<Option<u32>, Wrong> {
+) -> Result<Option<u32>, WrongRateLimit> {
     match said {
         Some(_) if algorithm != Algorithm::TokenBucket => {
-            Err(Wrong::new("/burst", "only a token_bucket has one"))
+            Err(WrongRateLimit::new("/burst", "only a token_bucket has one"))
         }
-        Some(burst) if !(1..=Window::MOST).contains(&burst) => {
-            Err(Wrong::new("/burst", format!("it must lie between 1 and {}", Window::MOST)))
-        }
+        Some(burst) if !(1..=Window::MOST).contains(&burst) => Err(WrongRateLimit::new(
+            "/burst",
+            format!("it must lie between 1 and {}", Window::MOST),
+        )),
         Some(burst) => Ok(Some(burst)),
         None => Ok(before.filter(|_| algorithm == Algorithm::TokenBucket)),
     }
 }
 
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || " -_.:/".contains(letter)
+}
+
 /// It stands in headers, between quotation marks.
-fn name(text: &str) -> Result<String, Wrong> {
+fn name(text: &str) -> Result<String, WrongRateLimit> {
     let text = text.trim();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || " -_.:/".contains(letter);
     if !text.is_empty()
         && text.len() <= NAME_LIMIT
         && text.chars().all(is_plain)
-        && !text.starts_with(super::change::FILE_PREFIX)
+        && !text.starts_with(RateLimit::FILE_PREFIX)
     {
         return Ok(text.to_owned());
     }
     let reason = "it must have 1 to 100 letters, digits, spaces or - _ . : / of ASCII";
-    Err(Wrong::new("/name", reason))
+    Err(WrongRateLimit::new("/name", reason))
 }
 
 #[cfg(test)]
@@ -314,9 +356,11 @@ mod tests {
     use super::*;
 
     fn read(json: Value) -> Result<RateLimit, String> {
-        let definition: Definition = serde_json::from_value(json).map_err(|it| it.to_string())?;
+        let definition: RateLimitForm =
+            serde_json::from_value(json).map_err(|it| it.to_string())?;
         let (organization, id) = (OrganizationId::fixed(1), RateLimitId::fixed(1));
-        let blank = blank(organization, id, Actor::system("test"), Timestamp::from_ms(0));
+        let (actor, now) = (Actor::system("test"), Timestamp::from_ms(0));
+        let blank = RateLimit::blank(organization, id, actor, now);
         definition.over(blank).map_err(|wrong| wrong.to_string())
     }
 

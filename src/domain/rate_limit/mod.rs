@@ -1,10 +1,14 @@
 //! Rate limits: how many calls may pass in how long.
 
+mod form;
+
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, OrganizationId, RateLimitId, Timestamp};
+pub use form::{RateLimitForm, WrongRateLimit};
+
+use crate::domain::{Actor, OrganizationId, RateLimitId, Timestamp};
 
 /// Text that names nothing by which calls are counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
