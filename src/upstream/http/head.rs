@@ -1,6 +1,8 @@
 //! The headers of what is sent: those of the instance, those of the conversation, those of the
 //! request. None of them comes from a client.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
@@ -83,14 +85,15 @@ impl Site {
     }
 }
 
-/// The headers that every message to an instance bears.
+/// The headers that every message to an instance bears. Most instances are called seldom, and there
+/// may be many: all that speak to one share them, and they take no more than they need.
 #[derive(Debug, Clone)]
-pub(crate) struct Heads(HeaderMap);
+pub(crate) struct Heads(Arc<HeaderMap>);
 
 impl Heads {
     /// The headers of an instance, with what its definition shows there.
     fn new<'a>(uri: &Uri, shown: impl IntoIterator<Item = (&'a String, &'a Secret)>) -> Self {
-        let mut headers = HeaderMap::with_capacity(16);
+        let mut headers = HeaderMap::new();
         let host = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         headers.extend(host.map(|host| (HOST, host)));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -103,12 +106,13 @@ impl Heads {
                 warn!("the header {name:?} of a server's definition cannot be sent");
             }
         }
-        Self(headers)
+        // What was made room for while they came together is left behind.
+        Self(Arc::new(headers.clone()))
     }
 
     /// The headers of every message on these terms.
     pub(crate) fn on(&self, terms: &Terms) -> HeaderMap {
-        let mut headers = self.0.clone();
+        let mut headers = HeaderMap::clone(&self.0);
         let version = |revision: Revision| HeaderValue::from_static(revision.as_str());
         match terms {
             Terms::Opening => {}
