@@ -121,13 +121,14 @@ def survive(gateways: list[Gateway], redis: Redis) -> None:
         window = ("--limit", f"{LIMIT}/{WINDOW_S}s", "--algorithm", "fixed_window")
         gateway.command("limit", "add", "steady", *window, "--match", "method=tools/call")
     load = Load(gateways)
-    moments: list[tuple[str, float]] = []
+    phases: list[tuple[str, float, float]] = []
 
     def phase(what: str, change: Callable[[], None], is_shared: bool) -> None:
         change()
         until(lambda: all(sharing(it)["shared"] == is_shared for it in gateways), what)
-        moments.append((what, time.time()))
+        began = time.time()
         time.sleep(STEADY_S)
+        phases.append((what, began, time.time()))
 
     try:
         phase("together", lambda: None, True)
@@ -136,18 +137,17 @@ def survive(gateways: list[Gateway], redis: Redis) -> None:
         with redis.hanging():
             phase("Redis hangs", lambda: None, False)
         phase("Redis goes on", lambda: None, True)
-        moments.append(("", time.time()))
     finally:
         load.end()
     odd = [said for _, _, said in load.calls if said not in {"passed", "limited"}]
     assert not odd, f"{len(odd)} of {len(load.calls)} calls failed: {odd[:3]}"
     passed(f"all {len(load.calls)} calls passed or were told to wait")
-    for (what, began), (_, ended) in zip(moments, moments[1:], strict=False):
+    for what, began, ended in phases:
         # The first whole window may have begun before the change was seen.
         counts = load.windows(began + WINDOW_S, ended)
         assert all(0.8 * LIMIT <= count <= LIMIT for count in counts), (what, counts)
         passed(f"{what}: {counts} of {LIMIT} in each window")
-    every = load.windows(moments[0][1], moments[-1][1])
+    every = load.windows(phases[0][1], phases[-1][2])
     assert max(every) <= 2 * LIMIT, every
     above = [index for index, count in enumerate(every) if count > LIMIT]
     assert all(b - a > 1 for a, b in zip(above, above[1:], strict=False)), every
