@@ -20,7 +20,8 @@ pub(crate) struct Settings {
     pub(crate) oauth_ms: u64,
     /// How many idle connections are kept for each host.
     pub(crate) pool_idle_per_host: usize,
-    /// How long an idle connection is kept, in seconds.
+    /// How long a quiet connection is kept, in seconds. Many servers close theirs after five: a
+    /// call that is sent in that moment is lost, and may not be made again.
     pub(crate) pool_idle_seconds: u64,
     /// The longest answer over HTTP, in bytes; of a stream, its longest event; of a WebSocket, its
     /// longest message.
@@ -69,7 +70,7 @@ impl Default for Settings {
             start_ms: 60_000,
             oauth_ms: 10_000,
             pool_idle_per_host: 64,
-            pool_idle_seconds: 60,
+            pool_idle_seconds: 4,
             answer_bytes: 16 * 1_024 * 1_024,
             header_bytes: 64 * 1_024,
             line_bytes: 16 * 1_024 * 1_024,
