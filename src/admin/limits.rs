@@ -101,7 +101,8 @@ pub(super) async fn usage(
     Ok(Json(json!({ "success": true, "data": all, "count": count })).into_response())
 }
 
-fn shown(Written { limit, is_stored }: &Written) -> Value {
+fn shown(written: &Written) -> Value {
+    let Written { limit, is_stored } = written;
     let RateLimit { windows, .. } = limit;
     let of = |seconds| windows.iter().find(|it| it.seconds == seconds).map(|it| it.limit);
     let limits: Vec<Value> = windows
@@ -113,7 +114,6 @@ fn shown(Written { limit, is_stored }: &Written) -> Value {
         .iter()
         .map(|(dimension, values)| (dimension.as_str().to_owned(), json!(values)))
         .collect();
-    let written = Written { limit: limit.clone(), is_stored: *is_stored };
     json!({
         "id": written.id(),
         "organization_id": is_stored.then(|| limit.organization.to_string()),

@@ -131,7 +131,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "cache": server.cache,
         "origin": server.origin,
         "balance": {
-            "strategy": server.balance.strategy.unwrap_or_else(|| office.traffic.strategy()),
+            "strategy": office.traffic.strategy_of(server),
             "prefer": server.balance.prefer,
             "stdio_fallback": server.balance.stdio_fallback,
         },

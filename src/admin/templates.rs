@@ -38,7 +38,7 @@ pub(super) async fn registry(
     let (directory, sight) = (office.registry.directory(), caller.principal().sight());
     let template = |server: &std::sync::Arc<crate::domain::Server>| {
         let places = server.instances.iter().map(|it| instances::shown(&office, it, view));
-        let strategy = server.balance.strategy.unwrap_or_else(|| office.traffic.strategy());
+        let strategy = office.traffic.strategy_of(server);
         let shown = json!({
             "name": server.name,
             "instances": places.collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, out::Format, policies::read, reach::reach, table::table};
+use super::{Context, Failure, out::Format, policies::read, reach::reach};
 use crate::{
     app::Folder,
     client::{LimitUsage, LimitView},
@@ -199,14 +199,9 @@ fn unknown(error: crate::client::Error) -> Failure {
 async fn list(context: &Context) -> Result<(), Failure> {
     let found = reach(context, Folder::MustBeThere, async |client| Ok(client.limits().await?));
     let found = found.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&found),
-        Format::Name => return found.iter().try_for_each(|it| context.out.line(&it.name)),
-        Format::Table if found.is_empty() => {
-            context.out.note("there are none; 'tollhouse limit add --help' shows how to make one");
-            return Ok(());
-        }
-        Format::Table => {}
+    if found.is_empty() && context.out.format == Format::Table {
+        context.out.note("there are none; 'tollhouse limit add --help' shows how to make one");
+        return Ok(());
     }
     let row = |limit: &LimitView| {
         let windows = limit.limits.iter().map(|it| format!("{}/{}", it.limit, it.window));
@@ -221,9 +216,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             limit.origin.clone(),
         ]
     };
-    let rows = found.iter().map(row).collect();
     let headings = ["NAME", "PER", "LIMITS", "ALGORITHM", "ONLY", "ACTIVE", "FROM"];
-    context.out.line(&table(context.out, &headings, rows))
+    context.out.many(&found, |it| &it.name, &headings, row)
 }
 
 fn show(context: &Context, limit: &LimitView) -> Result<(), Failure> {
@@ -248,22 +242,13 @@ async fn remove(context: &Context, limit: &str) -> Result<(), Failure> {
         client.limit_delete(limit).await.map_err(unknown)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"deleted": limit}))?;
-    }
-    context.out.note(&format!("removed {limit}"));
-    Ok(())
+    context.out.done("deleted", limit, &format!("removed {limit}"))
 }
 
 async fn usage(context: &Context, of: &[(String, String)]) -> Result<(), Failure> {
     let used =
         reach(context, Folder::MustBeThere, async |client| Ok(client.limit_usage(of).await?));
     let used = used.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&used),
-        Format::Name => return used.iter().try_for_each(|it| context.out.line(&it.name)),
-        Format::Table => {}
-    }
     let count = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |it| it.to_string());
     let row = |usage: &LimitUsage| {
         let left = usage
@@ -280,9 +265,8 @@ async fn usage(context: &Context, of: &[(String, String)]) -> Result<(), Failure
             left.collect::<Vec<_>>().join(", "),
         ]
     };
-    let rows = used.iter().map(row).collect();
     let headings = ["NAME", "PER", "ALLOWED", "REFUSED", "REFUSED LAST", "LEFT"];
-    context.out.line(&table(context.out, &headings, rows))
+    context.out.many(&used, |it| &it.name, &headings, row)
 }
 
 #[cfg(test)]

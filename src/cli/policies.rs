@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     Context, Failure,
@@ -160,11 +160,6 @@ fn unknown(error: crate::client::Error) -> Failure {
 async fn list(context: &Context) -> Result<(), Failure> {
     let found = reach(context, Folder::MustBeThere, async |client| Ok(client.policies().await?));
     let found = found.await?;
-    match context.out.format {
-        Format::Json => return context.out.json(&found),
-        Format::Name => return found.iter().try_for_each(|it| context.out.line(&it.name)),
-        Format::Table => {}
-    }
     let row = |policy: &PolicyView| {
         let effect = policy.actions.get("effect").and_then(Value::as_str).unwrap_or("-");
         let state = match (&policy.error, policy.is_active) {
@@ -180,9 +175,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             policy.origin.clone(),
         ]
     };
-    let rows = found.iter().map(row).collect();
     let headings = ["PRIORITY", "NAME", "EFFECT", "ACTIVE", "FROM"];
-    context.out.line(&table(context.out, &headings, rows))
+    context.out.many(&found, |it| &it.name, &headings, row)
 }
 
 fn show(context: &Context, policy: &PolicyView) -> Result<(), Failure> {
@@ -208,11 +202,7 @@ async fn delete(context: &Context, policy: &str) -> Result<(), Failure> {
         client.policy_delete(policy).await.map_err(unknown)
     })
     .await?;
-    if context.out.format == Format::Json {
-        context.out.json(&json!({"deleted": policy}))?;
-    }
-    context.out.note(&format!("deleted {policy}"));
-    Ok(())
+    context.out.done("deleted", policy, &format!("deleted {policy}"))
 }
 
 /// How much is told.
@@ -350,6 +340,8 @@ pub(super) fn read(file: &str) -> Result<Value, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

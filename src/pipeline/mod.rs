@@ -256,7 +256,7 @@ impl Pipeline {
 
     /// How calls are shared among the instances of a server.
     pub(crate) fn strategy(&self, server: &Server) -> Strategy {
-        server.balance.strategy.unwrap_or_else(|| self.traffic.strategy())
+        self.traffic.strategy_of(server)
     }
 
     /// The transport by which an instance is reached, as far as it is known.

@@ -154,6 +154,11 @@ impl Traffic {
         }
     }
 
+    /// How calls are shared among the instances of a server.
+    pub(crate) fn strategy_of(&self, server: &Server) -> Strategy {
+        server.balance.strategy.unwrap_or_else(|| self.strategy())
+    }
+
     /// How calls are shared among the instances of servers that say nothing of it.
     pub(crate) fn strategy(&self) -> Strategy {
         self.0.settings.strategy

@@ -23,7 +23,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Found, Source};
+use super::Source;
+use crate::registry::file::Found;
 
 /// Containers of Docker.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Found, Source};
-use crate::registry::file::{self, FILE_BYTES};
+use super::Source;
+use crate::registry::file::{self, FILE_BYTES, Found};
 
 /// Files of one folder at most.
 const FILES: usize = 1_000;
@@ -78,11 +78,7 @@ fn read_file(file: &Path) -> Result<Vec<Found>, String> {
     let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
     let limit = FILE_BYTES as u64 + 1;
     opened.take(limit).read_to_string(&mut text).map_err(|error| failed(&error))?;
-    let found = file::read(&text).map_err(|error| failed(&error))?;
-    Ok(found
-        .into_iter()
-        .map(|it| Found { name: it.name, form: it.form, needs: it.needs })
-        .collect())
+    file::read(&text).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]

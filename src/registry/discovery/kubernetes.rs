@@ -15,7 +15,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Found, Source};
+use super::Source;
+use crate::registry::file::Found;
 
 /// The longest list that is read, in bytes.
 const LIST_BYTES: usize = 8 << 20;

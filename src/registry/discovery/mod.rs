@@ -18,14 +18,16 @@ use std::{
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Caller,
     domain::{Secret, Server, ServerId},
     problem::chain,
-    registry::{Form, Registry, file},
+    registry::{
+        Form, Registry,
+        file::{self, Found},
+    },
 };
 
 /// Where servers are discovered.
@@ -70,16 +72,6 @@ impl Default for Settings {
             home: None,
         }
     }
-}
-
-/// A server that a source names.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
-    name: String,
-    /// How it would be registered; or why it cannot be.
-    form: Result<Value, String>,
-    /// What of it stands for something else.
-    needs: BTreeSet<String>,
 }
 
 /// Where servers are found.

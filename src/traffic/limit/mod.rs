@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     count::Quota,
-    rule::{Counts, Facts, Names, Rule},
+    rule::{Facts, Names, Rule},
     shared::Shared,
     table::{Key, Table, Taken},
 };
@@ -96,7 +96,7 @@ pub(super) struct Limiter {
 struct Rules {
     everywhere: Vec<Arc<Rule>>,
     of: HashMap<OrganizationId, Vec<Arc<Rule>>>,
-    counts: HashMap<RateLimitId, Arc<Counts>>,
+    by_id: HashMap<RateLimitId, Arc<Rule>>,
 }
 
 /// Too many calls.
@@ -175,8 +175,8 @@ impl Limiter {
         let before = self.rules.load();
         let mut rules = Rules::default();
         for limit in all().filter(|limit| limit.is_active) {
-            let rule = Arc::new(Rule::new(limit, &names, before.counts.get(&limit.id)));
-            rules.counts.insert(limit.id, rule.counts.clone());
+            let rule = Arc::new(Rule::new(limit, &names, before.by_id.get(&limit.id)));
+            rules.by_id.insert(limit.id, rule.clone());
             let of_all = limit.organization == OrganizationId::fixed(0);
             let place = if of_all {
                 &mut rules.everywhere
@@ -198,7 +198,7 @@ impl Limiter {
         call: &Call,
     ) -> Result<LimitStandings, Box<Exceeded>> {
         let by_policy = permit.limits();
-        if (self.rules.load().counts.is_empty() && by_policy.is_empty()) || is_free(call) {
+        if (self.rules.load().by_id.is_empty() && by_policy.is_empty()) || is_free(call) {
             return Ok(LimitStandings::default());
         }
         let (rules, principal) = (self.rules.load_full(), permit.caller().principal());
@@ -232,8 +232,8 @@ impl Limiter {
         if all.len() >= POLICIES {
             all.clear();
         }
-        let before = all.get(&limit.id).map(|(_, rule)| rule.counts.clone());
-        let rule = Arc::new(Rule::new(limit, &Names::default(), before.as_ref()));
+        let before = all.get(&limit.id).map(|(_, rule)| rule);
+        let rule = Arc::new(Rule::new(limit, &Names::default(), before));
         all.insert(limit.id, (limit.clone(), rule.clone()));
         rule
     }
@@ -313,18 +313,14 @@ impl Limiter {
             }
         };
         let (rules, now_ms) = (self.rules.load(), self.now_ms());
-        let own = rules.of.get(&organization).into_iter().flatten();
-        let holding: Vec<&Arc<Rule>> = rules.everywhere.iter().chain(own).collect();
         let used = self.written(organization)?.into_iter().map(|written| {
-            let counts = rules.counts.get(&written.limit.id);
-            let rule = counts.and_then(|counts| {
-                holding.iter().find(|rule| Arc::ptr_eq(&rule.counts, counts)).copied()
-            });
             // What limits of all counted is other organizations' business as well.
             let is_own = written.is_stored || is_above;
-            let counts = counts.filter(|_| is_own);
-            let rule = rule.filter(|_| is_own && self.shared.is_none());
-            let standings = rule.map_or_else(Vec::new, |rule| self.standings(rule, &of, now_ms));
+            let rule = rules.by_id.get(&written.limit.id).filter(|_| is_own);
+            let counts = rule.map(|rule| &rule.counts);
+            let counted_here = rule.filter(|_| self.shared.is_none());
+            let standings =
+                counted_here.map_or_else(Vec::new, |rule| self.standings(rule, &of, now_ms));
             Usage {
                 allowed: counts.map(|counts| counts.allowed.load(Relaxed)),
                 refused: counts.map(|counts| counts.refused.load(Relaxed)),

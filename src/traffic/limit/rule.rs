@@ -192,7 +192,7 @@ fn qualified(server: Option<&Server>, name: &str) -> String {
 
 impl Rule {
     /// The rule of a limit. It goes on with what was counted, where there was one before it.
-    pub(super) fn new(limit: &RateLimit, names: &Names, before: Option<&Arc<Counts>>) -> Self {
+    pub(super) fn new(limit: &RateLimit, names: &Names, before: Option<&Arc<Self>>) -> Self {
         let wanted = |(dimension, values): (&Dimension, &Vec<String>)| {
             let values = values.iter().map(|value| Wanted::new(*dimension, value, names));
             (*dimension, values.collect())
@@ -209,7 +209,7 @@ impl Rule {
             dimensions: limit.scope.dimensions().into(),
             only: limit.only.iter().map(wanted).collect(),
             quotas: limit.windows.iter().map(quota).collect(),
-            counts: before.cloned().unwrap_or_default(),
+            counts: before.map(|before| before.counts.clone()).unwrap_or_default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What was counted is written down now and then, so that a restart is no reset.
 
-use super::{Error, Limiter, table::Noted};
+use super::{Error, Limiter};
 use crate::{
     domain::{Actor, LimitTallies},
     problem::chain,
@@ -38,6 +38,3 @@ impl Limiter {
         }
     }
 }
-
-/// What is written down of one key is what the table notes.
-const _: fn(LimitTallies) -> Vec<Noted> = |noted| noted.tallies;
