@@ -12,6 +12,7 @@ mod item;
 mod key;
 mod link;
 mod login;
+mod misfit;
 mod name;
 mod organization;
 mod outward;
@@ -44,6 +45,7 @@ pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};
 pub use link::{Grantor, Link};
 pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
+pub use misfit::Misfit;
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
 pub use outward::{ClientAuth, ExchangeAuth, ServerAuth, ServerTls, UserAuth};
@@ -53,7 +55,7 @@ pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};
 pub use principal::{Actor, Principal, PrincipalKind, User};
 pub use rate_limit::{
     Algorithm, Dimension, LimitScope, LimitStanding, LimitStandings, LimitTallies, RateLimit,
-    RateLimitForm, UnknownDimension, Window, WrongRateLimit,
+    RateLimitForm, UnknownDimension, Window,
 };
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Algorithm, Dimension, LimitScope, RateLimit, Window};
-use crate::domain::{Actor, OrganizationId, RateLimitId, Timestamp};
+use crate::domain::{Actor, Misfit, OrganizationId, RateLimitId, Timestamp};
 
 const NAME_LIMIT: usize = 100;
 const DESCRIPTION_LIMIT: usize = 1_000;
@@ -13,33 +13,6 @@ const DESCRIPTION_LIMIT: usize = 1_000;
 const WINDOWS: usize = 4;
 /// Values that one dimension may have.
 const VALUES: usize = 100;
-
-/// What is wrong with a rate limit, and where: a JSON pointer into it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {reason}")]
-pub struct WrongRateLimit {
-    at: String,
-    reason: String,
-}
-
-impl WrongRateLimit {
-    /// Wrong at this place, for this reason.
-    pub fn new(at: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { at: at.into(), reason: reason.into() }
-    }
-
-    /// The same, seen from outside.
-    #[must_use]
-    pub fn within(self, at: &str) -> Self {
-        Self { at: format!("{at}{}", self.at), reason: self.reason }
-    }
-
-    /// Where, and why.
-    #[must_use]
-    pub fn parts(&self) -> (&str, &str) {
-        (&self.at, &self.reason)
-    }
-}
 
 /// One of something or several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,7 +152,7 @@ impl RateLimit {
 
 impl RateLimitForm {
     /// The limit with what is said here in place of what it said.
-    pub fn over(&self, before: RateLimit) -> Result<RateLimit, WrongRateLimit> {
+    pub fn over(&self, before: RateLimit) -> Result<RateLimit, Misfit> {
         let scope = match &self.scope {
             None => before.scope,
             Some(said) => scope(said.all())?,
@@ -190,24 +163,18 @@ impl RateLimitForm {
         };
         if let Some(value) = &self.scope_id {
             let [dimension] = scope.dimensions() else {
-                return Err(WrongRateLimit::new(
-                    "/scope_id",
-                    "it needs a scope of one part; use match",
-                ));
+                return Err(Misfit::new("/scope_id", "it needs a scope of one part; use match"));
             };
             only.insert(*dimension, vec![value.clone()]);
         }
         let algorithm = self.algorithm.unwrap_or(before.algorithm);
         let windows = self.windows()?.unwrap_or(before.windows);
         if windows.is_empty() {
-            return Err(WrongRateLimit::new(
-                "/limit",
-                "say how many calls may pass, and in which window",
-            ));
+            return Err(Misfit::new("/limit", "say how many calls may pass, and in which window"));
         }
         let description = self.description.clone().unwrap_or(before.description);
         if description.chars().count() > DESCRIPTION_LIMIT {
-            return Err(WrongRateLimit::new("/description", "it has more than 1000 characters"));
+            return Err(Misfit::new("/description", "it has more than 1000 characters"));
         }
         Ok(RateLimit {
             name: name(self.name.as_deref().unwrap_or(&before.name))?,
@@ -222,12 +189,12 @@ impl RateLimitForm {
         })
     }
 
-    fn windows(&self) -> Result<Option<Vec<Window>>, WrongRateLimit> {
+    fn windows(&self) -> Result<Option<Vec<Window>>, Misfit> {
         let mut windows = Vec::new();
         let read = |at: String, span: &Span| {
             let seconds = span.seconds().filter(|it| (1..=Window::LONGEST).contains(it));
             let wrong = "it must lie between 1 s and 31d, such as 30s, 1m, 1h or 1d";
-            seconds.ok_or_else(|| WrongRateLimit::new(at, wrong))
+            seconds.ok_or_else(|| Misfit::new(at, wrong))
         };
         for (index, quota) in self.limits.iter().flatten().enumerate() {
             let seconds = read(format!("/limits/{index}/window"), &quota.window)?;
@@ -238,7 +205,7 @@ impl RateLimitForm {
                 let window = window.as_ref().unwrap_or(&Span::Seconds(60));
                 windows.push(("/limit".to_owned(), limit, read("/window".to_owned(), window)?));
             }
-            (None, Some(_)) => return Err(WrongRateLimit::new("/limit", "a window needs a limit")),
+            (None, Some(_)) => return Err(Misfit::new("/limit", "a window needs a limit")),
             (None, None) => {}
         }
         for (name, limit, seconds) in [
@@ -249,29 +216,23 @@ impl RateLimitForm {
             windows.extend(limit.map(|limit| (name.to_owned(), limit, seconds)));
         }
         if windows.len() > WINDOWS {
-            return Err(WrongRateLimit::new(
-                "/limits",
-                format!("there are more than {WINDOWS} windows"),
-            ));
+            return Err(Misfit::new("/limits", format!("there are more than {WINDOWS} windows")));
         }
         windows.sort_by_key(|(_, _, seconds)| *seconds);
         for (at, limit, _) in &windows {
             if !(1..=Window::MOST).contains(limit) {
                 let reason = format!("it must lie between 1 and {}; a policy denies", Window::MOST);
-                return Err(WrongRateLimit::new(at, reason));
+                return Err(Misfit::new(at, reason));
             }
         }
         for pair in windows.windows(2) {
             let ((_, less, short), (at, more, long)) = (&pair[0], &pair[1]);
             if short == long {
-                return Err(WrongRateLimit::new(
-                    at,
-                    format!("there is a limit for {long} s already"),
-                ));
+                return Err(Misfit::new(at, format!("there is a limit for {long} s already")));
             }
             if more < less {
                 let reason = format!("it is less than the {less} that may pass in {short} s");
-                return Err(WrongRateLimit::new(at, reason));
+                return Err(Misfit::new(at, reason));
             }
         }
         let windows = windows.into_iter().map(|(_, limit, seconds)| Window { limit, seconds });
@@ -280,33 +241,28 @@ impl RateLimitForm {
     }
 }
 
-fn scope(said: &[String]) -> Result<LimitScope, WrongRateLimit> {
+fn scope(said: &[String]) -> Result<LimitScope, Misfit> {
     let scopes = said.iter().map(|text| text.parse::<LimitScope>());
     let scopes = scopes.collect::<Result<Vec<_>, _>>();
-    let scopes = scopes.map_err(|unknown| WrongRateLimit::new("/scope", unknown.to_string()))?;
+    let scopes = scopes.map_err(|unknown| Misfit::new("/scope", unknown.to_string()))?;
     Ok(LimitScope::of(scopes.iter().flat_map(|scope| scope.dimensions().to_vec()).collect()))
 }
 
-fn only(
-    said: &BTreeMap<String, OneOrMany>,
-) -> Result<BTreeMap<Dimension, Vec<String>>, WrongRateLimit> {
+fn only(said: &BTreeMap<String, OneOrMany>) -> Result<BTreeMap<Dimension, Vec<String>>, Misfit> {
     let mut only = BTreeMap::new();
     for (name, values) in said {
         let at = format!("/match/{name}");
         let dimension: Dimension =
-            name.parse().map_err(|unknown| WrongRateLimit::new(&at, format!("{unknown}")))?;
+            name.parse().map_err(|unknown| Misfit::new(&at, format!("{unknown}")))?;
         let values = values.all().to_vec();
         if values.is_empty() || values.len() > VALUES {
-            return Err(WrongRateLimit::new(at, format!("it must have 1 to {VALUES} values")));
+            return Err(Misfit::new(at, format!("it must have 1 to {VALUES} values")));
         }
         let is_address = |text: &String| {
             text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok()
         };
         if dimension == Dimension::Ip && !values.iter().all(is_address) {
-            return Err(WrongRateLimit::new(
-                at,
-                "it must be an address or a network, such as 10.0.0.0/8",
-            ));
+            return Err(Misfit::new(at, "it must be an address or a network, such as 10.0.0.0/8"));
         }
         only.insert(dimension, values);
     }
@@ -317,15 +273,14 @@ fn burst(
     said: Option<u32>,
     before: Option<u32>,
     algorithm: Algorithm,
-) -> Result<Option<u32>, WrongRateLimit> {
+) -> Result<Option<u32>, Misfit> {
     match said {
         Some(_) if algorithm != Algorithm::TokenBucket => {
-            Err(WrongRateLimit::new("/burst", "only a token_bucket has one"))
+            Err(Misfit::new("/burst", "only a token_bucket has one"))
         }
-        Some(burst) if !(1..=Window::MOST).contains(&burst) => Err(WrongRateLimit::new(
-            "/burst",
-            format!("it must lie between 1 and {}", Window::MOST),
-        )),
+        Some(burst) if !(1..=Window::MOST).contains(&burst) => {
+            Err(Misfit::new("/burst", format!("it must lie between 1 and {}", Window::MOST)))
+        }
         Some(burst) => Ok(Some(burst)),
         None => Ok(before.filter(|_| algorithm == Algorithm::TokenBucket)),
     }
@@ -336,7 +291,7 @@ fn is_plain(letter: char) -> bool {
 }
 
 /// It stands in headers, between quotation marks.
-fn name(text: &str) -> Result<String, WrongRateLimit> {
+fn name(text: &str) -> Result<String, Misfit> {
     let text = text.trim();
     if !text.is_empty()
         && text.len() <= NAME_LIMIT
@@ -346,7 +301,7 @@ fn name(text: &str) -> Result<String, WrongRateLimit> {
         return Ok(text.to_owned());
     }
     let reason = "it must have 1 to 100 letters, digits, spaces or - _ . : / of ASCII";
-    Err(WrongRateLimit::new("/name", reason))
+    Err(Misfit::new("/name", reason))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use form::{RateLimitForm, WrongRateLimit};
+pub use form::RateLimitForm;
 
 use crate::domain::{Actor, OrganizationId, RateLimitId, Timestamp};
 

@@ -2,9 +2,7 @@
 
 use crate::{
     access::Caller,
-    domain::{
-        Actor, OrganizationId, RateLimit, RateLimitForm, RateLimitId, Timestamp, WrongRateLimit,
-    },
+    domain::{Actor, Misfit, OrganizationId, RateLimit, RateLimitForm, RateLimitId, Timestamp},
     problem::{Classify, Kind},
     store,
     traffic::{
@@ -21,7 +19,7 @@ pub(crate) enum Error {
     NoSuchLimit(String),
     /// Something of it that is no good.
     #[error("the rate limit is not right at {0}")]
-    Wrong(#[from] WrongRateLimit),
+    Wrong(#[from] Misfit),
     /// A name that is taken.
     #[error("there is a rate limit {0:?} already")]
     Taken(String),
@@ -75,29 +73,29 @@ impl Written {
 
 impl Settings {
     /// The limits of the settings file.
-    pub(super) fn of_file(&self) -> Result<Vec<RateLimit>, WrongRateLimit> {
+    pub(super) fn of_file(&self) -> Result<Vec<RateLimit>, Misfit> {
         let mut all: Vec<RateLimit> = Vec::new();
         for (index, definition) in self.rules.iter().enumerate() {
             let actor = Actor::system("settings file");
             // Of nobody, and the same at every start, so that what was counted goes on.
             let id = RateLimitId::named(definition.name.as_deref().unwrap_or_default());
             let new = RateLimit::blank(OrganizationId::fixed(0), id, actor, Timestamp::from_ms(0));
-            let within = |wrong: WrongRateLimit| wrong.within(&format!("/{index}"));
+            let within = |wrong: Misfit| wrong.within(&format!("/{index}"));
             let limit = definition.over(new).map_err(within)?;
             if all.iter().any(|other| other.name == limit.name) {
-                return Err(within(WrongRateLimit::new("/name", "another has it")));
+                return Err(within(Misfit::new("/name", "another has it")));
             }
             all.push(limit);
         }
         if all.len() > self.per_organization {
             let reason = format!("there are more than {}", self.per_organization);
-            return Err(WrongRateLimit::new("/", reason));
+            return Err(Misfit::new("/", reason));
         }
         Ok(all)
     }
 
     /// What is wrong with the limits of the settings file.
-    pub(crate) fn check_rules(&self) -> Result<(), WrongRateLimit> {
+    pub(crate) fn check_rules(&self) -> Result<(), Misfit> {
         self.of_file().map(drop)
     }
 }
