@@ -182,6 +182,9 @@ fn clear_out(change: &mut Draft<'_>, id: OrganizationId) -> Result<(), Error> {
     for limit in change.rate_limits()?.iter().filter(|it| it.organization == id) {
         change.remove_rate_limit(&limit.id)?;
     }
+    for route in change.routes()?.iter().filter(|it| it.organization == id) {
+        change.remove_route(&route.id)?;
+    }
     for namespace in change.namespaces()?.iter().filter(|it| it.organization == id) {
         change.remove_namespace(&namespace.id)?;
     }

@@ -191,7 +191,19 @@ pub(super) async fn send(
     let scope = Scope::Server(server.name.as_str().into());
     let (session, repeated, as_task) = (None, None, AsTask::No);
     let from = peer.address.map(|address| address.ip());
-    let call = Call { request_id, scope, request, client, session, repeated, as_task, from, began };
+    let exchange = None;
+    let call = Call {
+        request_id,
+        scope,
+        request,
+        client,
+        session,
+        repeated,
+        as_task,
+        exchange,
+        from,
+        began,
+    };
     let reply = office.pipeline.handle(&call, &credential, None).await?;
     let answer = edge::answer(&call, &call.request.id(), &reply.body);
     let answer: &RawValue =

@@ -6,6 +6,7 @@ mod bridge;
 mod changes;
 mod desk;
 mod health;
+mod http_routes;
 mod instances;
 mod keys;
 mod limits;
@@ -169,6 +170,7 @@ fn routes() -> Vec<Route> {
     routes.extend(people());
     routes.extend(policies());
     routes.extend(rate_limits());
+    routes.extend(http_routes());
     routes.extend(transports());
     routes
 }
@@ -358,6 +360,22 @@ fn rate_limits() -> Vec<Route> {
         put(one, May(P::PoliciesWrite), limits::update),
         patch(one, May(P::PoliciesWrite), limits::update),
         delete(one, May(P::PoliciesWrite), limits::remove),
+    ]
+}
+
+/// Routes of plain HTTP requests, which are part of the register.
+fn http_routes() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let [all, one] = ["/api/admin/routes", "/api/admin/routes/{id}"];
+    vec![
+        get(all, May(P::ServersRead), http_routes::list),
+        post(all, May(P::ServersWrite), http_routes::create),
+        post("/api/admin/routes/test", May(P::ServersRead), http_routes::test),
+        get(one, May(P::ServersRead), http_routes::show),
+        put(one, May(P::ServersWrite), http_routes::update),
+        patch(one, May(P::ServersWrite), http_routes::update),
+        delete(one, May(P::ServersWrite), http_routes::remove),
     ]
 }
 

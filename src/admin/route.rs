@@ -135,3 +135,20 @@ fn caller(access: &Access, need: Need, request: &Request) -> Result<Caller, Fail
         None => Ok(caller),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::HttpRoute;
+
+    #[test]
+    fn no_route_of_others_can_stand_in_the_way_of_the_office() {
+        for route in declared() {
+            assert!(HttpRoute::is_taken(route.path), "{}", route.path);
+        }
+        for path in ["/mcp", "/mcp/team", "/sse", "/ws", "/rpc", "/messages", "/proxy/x"] {
+            assert!(HttpRoute::is_taken(path), "{path}");
+        }
+        assert!(!HttpRoute::is_taken("/shop/mcp"));
+    }
+}

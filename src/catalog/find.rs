@@ -15,7 +15,7 @@ use crate::{
     },
     domain::{
         Annotations, Item, ItemKind, Permission, Prefixing, SEPARATOR, Scope, Server, Sight, Slug,
-        Target,
+        Target, behaviour,
     },
     wire::{Askable, Call, Method},
 };
@@ -54,6 +54,7 @@ impl Catalog {
             | Method::TaskResult => {
                 return Err(Error::NoMethod(call.method().to_string()));
             }
+            Method::Exchange => return self.find_lane(caller, call),
             Method::Other(method) => {
                 return self.find_extension(&View::of(caller, call), veil, (call, method));
             }
@@ -61,6 +62,18 @@ impl Catalog {
         let kind = sought(call).ok_or_else(|| Error::NoMethod(call.method().to_string()))?;
         let name = call.request.subject().unwrap_or_default();
         self.find_named(&View::of(caller, call), veil, (kind, permission), name).await
+    }
+
+    /// The server of a request that came by a route. It is called like a tool of the route's name
+    /// that behaves as HTTP says of its method.
+    fn find_lane(&self, caller: &Caller, call: &Call) -> Result<Target, Error> {
+        let exchange = call.exchange.as_ref().ok_or(Error::NoRoute)?;
+        let (directory, sight) = (self.0.registry.directory(), caller.principal().sight());
+        let server = directory.find(&sight, exchange.rule().server.as_str());
+        let server = server.filter(|server| server.is_plain()).ok_or(Error::NoRoute)?.clone();
+        let mut item = Item::named(ItemKind::Tool, exchange.route.name.as_str());
+        item.annotations = behaviour(&exchange.verb);
+        Ok(Target::Item { server, item, permission: Permission::ToolsCall })
     }
 
     /// The server of an endpoint of one server, for a method of an extension that both ends know.

@@ -185,6 +185,11 @@ impl Catalog {
 
     /// Waits until a server has been asked, and says what came of it.
     pub(crate) async fn introduce(&self, server: &Server) -> Result<(), String> {
+        if server.is_plain() {
+            // It offers nothing here; whether it is there can be told.
+            let check = self.0.registry.check(server, &server.instances[0]).await;
+            return check.and_then(|check| check.failure).map_or(Ok(()), Err);
+        }
         let wait = Duration::from_millis(self.0.settings.first_wait_ms);
         let place = Place::shared(server.id);
         self.wait_for(Awaited { places: vec![place], wait }).await;

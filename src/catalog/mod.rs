@@ -185,6 +185,9 @@ pub(crate) enum Error {
         /// As each server's goes by here.
         choices: Vec<String>,
     },
+    /// No route, or none the caller may use.
+    #[error("there is nothing at this path")]
+    NoRoute,
     /// A method that is not served.
     #[error("method not found: {0}")]
     NoMethod(String),
@@ -218,7 +221,9 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoEndpoint(_) | Self::Unknown { .. } | Self::NoMethod(_) => Kind::NotFound,
+            Self::NoEndpoint(_) | Self::Unknown { .. } | Self::NoRoute | Self::NoMethod(_) => {
+                Kind::NotFound
+            }
             Self::Held { .. } => Kind::Conflict,
             Self::Cursor(_) | Self::Ambiguous { .. } => Kind::Invalid,
         }

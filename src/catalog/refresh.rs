@@ -100,7 +100,7 @@ impl Catalog {
         let mut shelves = self.0.shelves.lock();
         shelves.retain(|place, _| directory.all().any(|server| server.id == place.server));
         let mut new = Vec::new();
-        for server in directory.all() {
+        for server in directory.all().filter(|server| !server.is_plain()) {
             shelves.entry(Place::shared(server.id)).or_insert_with(|| {
                 new.push(server.clone());
                 Shelf::NEW
@@ -128,7 +128,8 @@ impl Catalog {
             if asking.len() >= self.0.settings.asked_at_once {
                 return true;
             }
-            if let Some(server) = directory.all().find(|server| server.id == place.server)
+            let is_meant = |server: &&Arc<Server>| server.id == place.server && !server.is_plain();
+            if let Some(server) = directory.all().find(is_meant)
                 && let Some(limit_ms) = self.begin(*place)
             {
                 asking.push(Box::pin(self.clone().ask(server.clone(), place.askable, limit_ms)));

@@ -32,7 +32,7 @@ pub(super) struct Place {
     #[arg(
         long,
         value_name = "TRANSPORT",
-        value_parser = ["auto", "streamable_http", "http", "sse", "websocket", "stdio"]
+        value_parser = ["auto", "streamable_http", "http", "sse", "websocket", "stdio", "plain"]
     )]
     pub(super) transport: Option<String>,
     /// Variable for the command; without a value, this shell's own

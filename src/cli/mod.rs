@@ -22,6 +22,7 @@ mod outward;
 mod policies;
 mod reach;
 mod registry_file;
+mod routes;
 mod servers;
 mod sessions;
 mod setup;
@@ -193,6 +194,13 @@ enum Verb {
         after_help = "Example:\n  tollhouse limit add per-user --per user --limit 100/1m"
     )]
     Limit(limits::Limits),
+    /// Routes of plain HTTP requests: list, show, add, update, remove, test
+    #[command(
+        subcommand,
+        alias = "routes",
+        after_help = "Example:\n  tollhouse route add weather --to weather-api"
+    )]
+    Route(routes::Routes),
     /// Changes of what servers say: list, show, approve, reject
     #[command(subcommand, after_help = "Example:\n  tollhouse trust list")]
     Trust(trust::Trust),
@@ -270,6 +278,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Org(organizations) => organizations::run(context, organizations).await?,
         Verb::Policy(policies) => policies::run(context, policies).await?,
         Verb::Limit(limits) => limits::run(context, limits).await?,
+        Verb::Route(routes) => routes::run(context, routes).await?,
         Verb::Trust(trust) => trust::run(context, trust).await?,
         Verb::Lock(lock) => return lock::run(context, lock).await,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,

@@ -11,6 +11,7 @@ mod live;
 mod manage;
 mod people;
 mod policies;
+mod routes;
 mod sign_in;
 mod trust;
 
@@ -43,6 +44,7 @@ pub use self::{
         NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
     policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView, ReplayedCall},
+    routes::{RouteRuleView, RouteTest, RouteView},
     sign_in::{ProfileView, SignInForm, Tokens},
     trust::{ChangeView, Decision, FieldView, Lock, LockedServer, Locking},
 };

@@ -50,6 +50,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         short_secret,
         wrong_policies,
         wrong_limits,
+        wrong_routes,
         wrong_redis,
         wrong_issuers,
     ];
@@ -156,6 +157,19 @@ fn wrong_limits(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
         wrong: format!("is not right at {wrong}"),
         fix: "put it right, for example {name: per-user, scope: user, limit: 100, window: 1m}"
             .into(),
+    };
+    Some(Breach { about: &[KEY], fault })
+}
+
+fn wrong_routes(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    const KEY: &str = "registry.routes";
+    let wrong = settings.registry.check_routes().err()?;
+    let fault = Fault {
+        key: KEY.into(),
+        value: None,
+        origin: origin(KEY),
+        wrong: format!("is not right at {wrong}"),
+        fix: "put it right, for example {name: weather, server: weather-api}".into(),
     };
     Some(Breach { about: &[KEY], fault })
 }

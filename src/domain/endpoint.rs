@@ -55,6 +55,12 @@ impl Endpoint {
         matches!(self, Self::Stdio { .. })
     }
 
+    /// Whether no MCP is spoken there, but plain HTTP.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        matches!(self, Self::Http { transport: Transport::Plain, .. })
+    }
+
     /// The transport's name, as in requests and lists: as it was declared, not as it was found.
     #[must_use]
     pub const fn transport(&self) -> &'static str {
@@ -97,6 +103,8 @@ pub enum Transport {
     Sse,
     /// One WebSocket.
     Websocket,
+    /// None of MCP: requests of HTTP, which come by a route.
+    Plain,
 }
 
 impl Transport {
@@ -108,6 +116,7 @@ impl Transport {
             Self::StreamableHttp => "streamable_http",
             Self::Sse => "sse",
             Self::Websocket => "websocket",
+            Self::Plain => "plain",
         }
     }
 }

@@ -76,6 +76,8 @@ identifiers! {
     PolicyId;
     /// Which rate limit.
     RateLimitId;
+    /// Which route of HTTP requests.
+    RouteId;
     /// Which subject of another issuer.
     SubjectId;
     /// Which link between a person and a server.

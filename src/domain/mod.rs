@@ -7,6 +7,7 @@ mod consent;
 mod email;
 mod endpoint;
 mod grant;
+mod http_route;
 mod id;
 mod item;
 mod key;
@@ -37,9 +38,13 @@ pub use consent::{Consent, TokenScope, TokenScopes};
 pub use email::{Email, InvalidEmail};
 pub use endpoint::{Endpoint, HttpUrl, InvalidUrl, Transport, is_never_asked, is_public};
 pub use grant::{Grant, InvalidGrant};
+pub use http_route::{
+    HeaderChange, HttpRoute, HttpRouteForm, Projection, RouteRule, Sought, behaviour, behind,
+    plain_path,
+};
 pub use id::{
     InstanceId, InvalidId, LinkId, LoginId, NamespaceId, OrganizationId, PolicyId, RateLimitId,
-    RequestId, ServerId, SessionId, SubjectId, UserId,
+    RequestId, RouteId, ServerId, SessionId, SubjectId, UserId,
 };
 pub use item::{Annotations, Item, ItemKind, ParamHeader, TaskSupport};
 pub use key::{ApiKey, InvalidKey, KeyId, KeyText, KeyType, KeyUse};

@@ -28,6 +28,8 @@ pub enum Noun {
     Policy,
     /// A rate limit.
     RateLimit,
+    /// A route of HTTP requests.
+    HttpRoute,
     /// What is pinned of a server.
     Pins,
     /// Somebody's account at a server.
@@ -49,6 +51,7 @@ impl Noun {
             Self::SecondFactor => "second_factor",
             Self::Policy => "policy",
             Self::RateLimit => "rate_limit",
+            Self::HttpRoute => "route",
             Self::Pins => "pins",
             Self::Link => "link",
         }

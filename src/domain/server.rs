@@ -55,6 +55,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether it speaks no MCP, but plain HTTP: then all its instances do.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.instances.iter().any(|instance| instance.endpoint.is_plain())
+    }
+
     /// Whether it is as another describes it, whatever people want of it and when it was made.
     #[must_use]
     pub fn is_as(&self, other: &Self) -> bool {

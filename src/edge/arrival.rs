@@ -120,6 +120,7 @@ impl Inside {
             session,
             repeated: None,
             as_task: AsTask::No,
+            exchange: None,
             from: arrival.from,
             began: arrival.began,
         };

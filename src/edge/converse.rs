@@ -126,6 +126,7 @@ pub(super) fn call_of(
         session: Some(session.key()),
         repeated: None,
         as_task,
+        exchange: None,
         from: arrival.from,
         began: arrival.began,
     }

@@ -268,7 +268,9 @@ fn result(body: &Said) -> Result<String, Problem> {
                 Err(Problem::new(kind, message).with_data("code", code.to_string()))
             }
         },
-        Said::Listening(_) => unreachable!("the facade never listens"),
+        Said::Listening(_) | Said::Exchanged(_) => {
+            unreachable!("the facade never listens, and has no routes")
+        }
     }
 }
 

@@ -227,6 +227,7 @@ pub(super) async fn open(
         session: None,
         repeated: None,
         as_task: AsTask::No,
+        exchange: None,
         from: arrival.from,
         began: arrival.began,
     };

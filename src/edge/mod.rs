@@ -17,6 +17,7 @@ mod listening;
 mod modern;
 mod plain;
 mod proxies;
+mod proxy;
 mod reply;
 mod rpc;
 mod session;

@@ -93,7 +93,19 @@ fn call_of(arrival: Arrival, request: Request) -> (Call, Credential, bool) {
     let repeated = Some(Repeated::of(&arrival.headers));
     let Arrival { request_id, scope, credential, from, began, .. } = arrival;
     let session = None;
-    let call = Call { request_id, scope, request, client, session, repeated, as_task, from, began };
+    let exchange = None;
+    let call = Call {
+        request_id,
+        scope,
+        request,
+        client,
+        session,
+        repeated,
+        as_task,
+        exchange,
+        from,
+        began,
+    };
     (call, credential, reads_events)
 }
 
@@ -262,7 +274,9 @@ fn status(body: &Said) -> StatusCode {
 /// An answer as clients of the stateless revision read it.
 pub(crate) fn render(call: &Call, id: &RawId, body: &Said) -> Bytes {
     match body {
-        Said::Listening(_) => result::answer(id, br#"{"resultType":"complete"}"#),
+        Said::Listening(_) | Said::Exchanged(_) => {
+            result::answer(id, br#"{"resultType":"complete"}"#)
+        }
         Said::Made { result, .. } => result::answer(id, result),
         Said::Carried(answer) => {
             let is_cacheable = call.method().is_cacheable();

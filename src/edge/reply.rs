@@ -44,6 +44,14 @@ pub(super) fn dress(mut response: Response<Body>, request_id: &RequestId) -> Res
     response
 }
 
+/// Keeps what a server behind a route says from acting as the gateway's own page, which has the
+/// same origin.
+pub(super) fn wall_off(mut response: Response<Body>) -> Response<Body> {
+    let walls = HeaderValue::from_static("sandbox; default-src 'none'; frame-ancestors 'none'");
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, walls);
+    response
+}
+
 /// An answer in JSON.
 pub(super) fn json(body: Bytes) -> Response<Body> {
     with_json(StatusCode::OK, body)

@@ -251,7 +251,8 @@ pub(super) fn call_of(arrival: &Arrival, scope: Scope, request: Request) -> Call
     let request_id = arrival.request_id.clone();
     let (session, repeated, as_task) = (None, None, AsTask::No);
     let Arrival { from, began, .. } = *arrival;
-    Call { request_id, scope, request, client, session, repeated, as_task, from, began }
+    let exchange = None;
+    Call { request_id, scope, request, client, session, repeated, as_task, exchange, from, began }
 }
 
 /// Whether an endpoint is that of a server which is not the gateway's own.

@@ -16,7 +16,7 @@ use crate::{
     },
     observe::{Log, Metrics, Settings},
     problem::Problem,
-    wire::{Call, Method, Revision},
+    wire::{Call, Exchange, Method, Revision},
 };
 
 /// Where every call leaves its line.
@@ -88,6 +88,7 @@ impl Journal {
             entry: Some(Entry {
                 request_id: call.request_id.clone(),
                 scope: call.scope.clone(),
+                exchange: call.exchange.clone(),
                 method: call.method().clone(),
                 revision: call.client.revision,
                 client: call.client.name.clone(),
@@ -197,6 +198,8 @@ impl Drop for Line {
 struct Entry {
     request_id: RequestId,
     scope: Scope,
+    /// The request it carries, where it is one of HTTP.
+    exchange: Option<Arc<Exchange>>,
     method: Method,
     revision: Revision,
     client: Option<Arc<str>>,
@@ -228,7 +231,13 @@ impl Entry {
         );
         add(line, "request_id", self.request_id.as_str());
         add(line, "method", self.method.as_str());
-        add(line, "endpoint", &self.scope.to_string());
+        if let Some(exchange) = &self.exchange {
+            add(line, "endpoint", &format!("/proxy/{}", exchange.route.name));
+            add(line, "http_method", exchange.verb.as_str());
+            add(line, "path", &exchange.path);
+        } else {
+            add(line, "endpoint", &self.scope.to_string());
+        }
         if let Some(server) = &self.server {
             add(line, "server", server.name.as_str());
             if let Some(instance) = self.instance.filter(|_| server.instances.len() > 1) {
@@ -272,6 +281,9 @@ impl Entry {
         let _ = write!(line, "{now}  INFO {} {server}", plain(self.method.as_str()));
         if let Some(item) = &self.item {
             let _ = write!(line, ".{}", plain(item));
+        }
+        if let Some(exchange) = &self.exchange {
+            let _ = write!(line, " {} {}", plain(exchange.verb.as_str()), plain(&exchange.path));
         }
         let ms = took.as_secs_f64() * 1_000.0;
         let _ = write!(line, " {ms:.1}ms {}", outcome.word());
@@ -385,6 +397,7 @@ mod tests {
             session: None,
             repeated: None,
             as_task: AsTask::No,
+            exchange: None,
             from: None,
             began: clock.tick(),
         }

@@ -49,7 +49,8 @@ fn redacted(permit: &Permit, body: Body) -> Body {
             }
             Err(_) => Body::Carried(withheld()),
         },
-        Body::Listening(listening) => Body::Listening(listening),
+        // Of a response of HTTP it was taken out where it was read.
+        body @ (Body::Listening(_) | Body::Exchanged(_)) => body,
     }
 }
 

@@ -308,7 +308,12 @@ impl Pipeline {
     }
 
     /// Tells everybody who should know that a server did not answer.
-    fn give_up(&self, server: &Server, error: &upstream::Error, seconds: u32) -> Problem {
+    pub(super) fn give_up(
+        &self,
+        server: &Server,
+        error: &upstream::Error,
+        seconds: u32,
+    ) -> Problem {
         let reason = error.to_string();
         match error.kind() {
             // One slow call says little about a server; that it cannot be reached says enough.
@@ -363,7 +368,7 @@ pub(super) async fn ask_of(
 
 /// Whether a call that failed so may be made again: one that provably never ran, or that may run
 /// twice.
-fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
+pub(super) fn is_safe(error: &upstream::Error, is_repeatable: bool) -> bool {
     let may_run = !error.was_delivered() || (is_repeatable && error.is_about_the_server());
     may_run && !error.is_about_the_token()
 }

@@ -1,6 +1,7 @@
 //! The path: every call of every transport walks it, and its stages hand over evidence.
 
 mod answer;
+mod exchange;
 mod filter;
 mod forward;
 mod hedge;
@@ -23,7 +24,7 @@ use crate::{
     catalog::{self, Catalog},
     domain::{
         Instance, InstanceId, ItemKind, LimitStandings, OrganizationId, Principal, PrincipalKind,
-        Scope, Server, SessionId, Strategy, Target,
+        Scope, Server, SessionId, Sight, Strategy, Target,
     },
     links::Links,
     observe::{Journal, Line, Outcome},
@@ -34,7 +35,7 @@ use crate::{
         tasks::{Tasks, is_task},
     },
     problem::{Classify, Kind, Problem},
-    registry::Registry,
+    registry::{Directory, Registry},
     traffic::{self, Counted, Keeping, Route, Ticket, Traffic},
     upstream::Upstream,
     wire::{Answer, Call, InputRequired, Method},
@@ -152,6 +153,8 @@ pub(crate) enum Body {
     },
     /// Word of changes, for as long as somebody listens.
     Listening(Listening),
+    /// The response to a request of HTTP that came by a route, and to no other call.
+    Exchanged(Box<http::Response<exchange::Flow>>),
 }
 
 impl Body {
@@ -159,7 +162,7 @@ impl Body {
     pub(crate) fn asks(&self) -> Option<InputRequired> {
         match self {
             Self::Carried(answer) => InputRequired::of(answer),
-            Self::Made { .. } | Self::Listening(_) => None,
+            Self::Made { .. } | Self::Listening(_) | Self::Exchanged(_) => None,
         }
     }
 }
@@ -211,6 +214,16 @@ impl Pipeline {
     pub(crate) fn who(&self, credential: &Credential) -> Option<PrincipalKind> {
         let caller = self.access.authenticate(credential).ok()?;
         Some(caller.principal().kind.clone())
+    }
+
+    /// What lies in the sight of whoever shows this credential.
+    pub(crate) fn sight(&self, credential: &Credential) -> Result<Sight, Problem> {
+        Ok(self.access.authenticate(credential)?.principal().sight())
+    }
+
+    /// What is registered now.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.registry.directory()
     }
 
     /// Holds what a credential opens, until it opens nothing any more.
@@ -306,6 +319,10 @@ impl Pipeline {
                 self.listen(&permit, call).await?
             }
             Route::Here(item) => self.answer(&permit, item, call).await?,
+            Route::There(candidates) if let Some(exchange) = &call.exchange => {
+                let way = (&permit, &candidates);
+                Box::pin(self.exchange(ticket, way, exchange, line)).await?
+            }
             Route::There(_) if is_task(call) => {
                 return self.begin_task(Start::Anew(ticket), permit, target, call);
             }
@@ -421,6 +438,7 @@ fn hide(denied: access::Error, call: &Call) -> Problem {
     }
     let unknown = match (call.method(), catalog::sought(call)) {
         _ if denied.kind() != Kind::Forbidden => return denied.into(),
+        (Method::Exchange, _) => catalog::Error::NoRoute,
         (_, Some(kind)) => {
             catalog::Error::unknown(kind, call.request.subject().unwrap_or_default())
         }
@@ -435,6 +453,10 @@ fn told(outcome: &Result<Reply, Problem>) -> Outcome<'_> {
     match outcome {
         Err(problem) => Outcome::Problem(problem),
         Ok(Reply { body: Body::Made { .. } | Body::Listening(_), .. }) => Outcome::Ok,
+        Ok(Reply { body: Body::Exchanged(response), .. }) => match response.status() {
+            status if status.is_server_error() => Outcome::ServerError(status.as_u16().into()),
+            _ => Outcome::Ok,
+        },
         Ok(Reply { body: Body::Carried(answer), .. }) => match answer.outcome() {
             Said::Result { is_error: true, .. } => Outcome::ToolError,
             Said::Result { .. } => Outcome::Ok,

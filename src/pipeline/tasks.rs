@@ -431,6 +431,8 @@ fn outcome(body: Result<Body, Problem>) -> Stage {
             }
             (None, None) => failed(-32_603, "the server's answer cannot be read"),
         },
-        Ok(Body::Made { .. } | Body::Listening(_)) => failed(-32_603, "the call was no task"),
+        Ok(Body::Made { .. } | Body::Listening(_) | Body::Exchanged(_)) => {
+            failed(-32_603, "the call was no task")
+        }
     }
 }

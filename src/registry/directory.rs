@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::route::Routes;
 use crate::domain::{
     Namespace, NamespaceId, OrganizationId, Prefixing, Scope, Server, ServerId, Sight, Slug, State,
 };
@@ -14,6 +15,7 @@ pub(crate) const BUILT_IN: &str = "tollhouse";
 pub(crate) struct Directory {
     servers: BTreeMap<(OrganizationId, Slug), Arc<Server>>,
     namespaces: Vec<Namespace>,
+    pub(super) routes: Routes,
     prefix: Prefixing,
 }
 
@@ -24,11 +26,13 @@ impl Directory {
     pub(super) fn new(
         servers: Vec<Server>,
         mut namespaces: Vec<Namespace>,
+        routes: Routes,
         prefix: Prefixing,
     ) -> Self {
         namespaces.sort_by(|a, b| a.slug.cmp(&b.slug));
         let keyed = |server: Server| ((server.organization, server.name.clone()), Arc::new(server));
-        Self { servers: servers.into_iter().map(keyed).collect(), namespaces, prefix }
+        let servers = servers.into_iter().map(keyed).collect();
+        Self { servers, namespaces, routes, prefix }
     }
 
     /// Every server that lies in somebody's sight, by name.
@@ -63,12 +67,10 @@ impl Directory {
         self.servers(sight).find(|server| server.id == id)
     }
 
-    /// The servers that take calls through an endpoint, by name. None where there is no such
+    /// The servers that take calls of MCP through an endpoint, by name. None where there is no such
     /// endpoint.
     pub(crate) fn in_scope(&self, sight: &Sight, scope: &Scope) -> Option<Vec<Arc<Server>>> {
-        let active = |server: &&Arc<Server>| {
-            server.state == State::Active && self.is_active(server.namespace)
-        };
+        let active = |server: &&Arc<Server>| !server.is_plain() && self.takes_calls(server);
         match scope {
             Scope::Everything => Some(self.servers(sight).filter(active).cloned().collect()),
             Scope::Namespace(slug) => {
@@ -85,6 +87,11 @@ impl Directory {
                 Some(vec![server.clone()])
             }
         }
+    }
+
+    /// Whether a server is switched on, and where it stands too.
+    pub(super) fn takes_calls(&self, server: &Server) -> bool {
+        server.state == State::Active && self.is_active(server.namespace)
     }
 
     /// Every namespace that lies in somebody's sight, by name.
@@ -170,7 +177,7 @@ mod tests {
             server(15, &off, "asleep"),
         ];
         let off = Namespace { is_active: false, ..off };
-        Directory::new(servers, vec![a, b, c, off], Prefixing::Always)
+        Directory::new(servers, vec![a, b, c, off], Routes::default(), Prefixing::Always)
     }
 
     fn limited(namespaces: &[u128], servers: &[u128]) -> Sight {

@@ -104,9 +104,10 @@ impl Wanted {
             }
             "sse" => Self::Remote(Transport::Sse),
             "websocket" | "ws" | "wss" => Self::Remote(Transport::Websocket),
+            "plain" | "rest" => Self::Remote(Transport::Plain),
             "stdio" => Self::Stdio,
             _ => {
-                let choices = "auto, streamable_http, sse, websocket and stdio";
+                let choices = "auto, streamable_http, sse, websocket, plain and stdio";
                 return Err(wrong("transport", &format!("it is none of {choices}")));
             }
         })

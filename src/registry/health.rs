@@ -257,6 +257,9 @@ impl Registry {
     async fn ask_how_it_is(&self, instance: &Instance, limit: Duration) -> Result<(), String> {
         let (upstream, deadline) = (&self.0.upstream, tokio::time::Instant::now() + limit);
         let said = |error: crate::upstream::Error| error.to_string();
+        if instance.endpoint.is_plain() {
+            return upstream.knock(instance, deadline).await.map_err(said);
+        }
         let peer = upstream.describe(instance, None, deadline).await.map_err(said)?;
         // Today's revision knows no ping.
         let method = if peer.era == Era::Modern { Method::Discover } else { Method::Ping };

@@ -113,6 +113,15 @@ pub(super) fn check(instance: &Instance) -> Result<(), Error> {
     Ok(())
 }
 
+/// Either all instances of a server speak MCP, or none does.
+pub(super) fn check_alike(instances: &[Instance]) -> Result<(), Error> {
+    let plain = instances.iter().filter(|instance| instance.endpoint.is_plain()).count();
+    if plain == 0 || plain == instances.len() {
+        return Ok(());
+    }
+    Err(wrong("transport", "either all instances of a server are plain HTTP, or none is"))
+}
+
 fn bad_weight() -> Error {
     wrong("weight", "it must be a whole number between 1 and 100")
 }
@@ -140,7 +149,7 @@ impl Registry {
                 return Err(Error::TooManyInstances(limit));
             }
             server.instances.push(instance);
-            Ok(())
+            check_alike(&server.instances)
         });
         Ok((server.await?, id))
     }

@@ -10,6 +10,7 @@ mod health;
 mod instance;
 mod namespace;
 mod outward;
+mod route;
 mod server;
 
 use std::{collections::HashSet, sync::Arc};
@@ -23,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access,
-    domain::{Clock, InstanceId, InvalidName, InvalidUrl, Prefixing},
+    domain::{
+        Clock, HttpRoute, HttpRouteForm, InstanceId, InvalidName, InvalidUrl, Misfit, Prefixing,
+    },
     observe::Metrics,
     problem::{Classify, Kind, chain},
     store::{self, Store},
@@ -36,6 +39,7 @@ pub(crate) use gauge::{Gauge, InFlight, Outcome};
 pub(crate) use instance::{InstanceChange, InstanceForm};
 pub(crate) use namespace::{Contents, NamespaceChange, NewNamespace};
 pub(crate) use outward::Outward;
+pub(crate) use route::{Lane, is_stored};
 pub(crate) use server::{Form, ServerChange};
 
 /// What may be registered.
@@ -57,6 +61,10 @@ pub(crate) struct Settings {
     pub(crate) health: health::Settings,
     /// Where servers are discovered.
     pub(crate) discovery: discovery::Settings,
+    /// Routes of HTTP requests that every organization has.
+    pub(crate) routes: Vec<HttpRouteForm>,
+    /// Routes of one organization.
+    pub(crate) max_routes: usize,
 }
 
 impl Default for Settings {
@@ -69,6 +77,8 @@ impl Default for Settings {
             breaker: breaker::Settings::default(),
             health: health::Settings::default(),
             discovery: discovery::Settings::default(),
+            routes: Vec::new(),
+            max_routes: 200,
         }
     }
 }
@@ -90,6 +100,7 @@ struct Inner {
     changed: watch::Sender<u64>,
     health: health::Book,
     missing: discovery::Missing,
+    routes_of_file: Arc<[Arc<HttpRoute>]>,
 }
 
 impl Registry {
@@ -101,7 +112,9 @@ impl Registry {
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
+        let routes_of_file = settings.routes_of_file()?.into();
         let registry = Self(Arc::new(Inner {
+            routes_of_file,
             settings,
             store: store.clone(),
             upstream: upstream.clone(),
@@ -159,8 +172,9 @@ impl Registry {
         if *seen == last {
             return Ok(Vec::new());
         }
-        let directory =
-            Directory::new(snapshot.servers()?, snapshot.namespaces()?, self.0.settings.prefix);
+        let routes = route::Routes::new(&self.0.routes_of_file, snapshot.routes()?);
+        let (servers, namespaces) = (snapshot.servers()?, snapshot.namespaces()?);
+        let directory = Directory::new(servers, namespaces, routes, self.0.settings.prefix);
         self.keep_gauges(&directory);
         let before = self.0.directory.swap(Arc::new(directory));
         *seen = last;
@@ -254,6 +268,21 @@ pub(crate) enum Error {
     /// The only instance of a server.
     #[error("it is the server's only instance; deregister the server instead")]
     OnlyInstance,
+    /// No such route.
+    #[error("there is no route {0:?}")]
+    NoSuchRoute(String),
+    /// Something of a route that is no good.
+    #[error("the route is not right at {0}")]
+    Route(#[from] Misfit),
+    /// A route's name or mount that is taken.
+    #[error("another route has {0:?} already")]
+    RouteTaken(String),
+    /// One of the settings file.
+    #[error("{0:?} stands in the settings file; change it there")]
+    RouteOfFile(String),
+    /// As many routes as there may be.
+    #[error("there are {0} routes already, which is the limit registry.max_routes")]
+    TooManyRoutes(usize),
     /// The store could not be read or written.
     #[error("the store did not take it")]
     Store(#[from] store::Error),
@@ -269,22 +298,28 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoSuchServer(_) | Self::NoSuchNamespace(_) | Self::NoSuchInstance(_) => {
-                Kind::NotFound
-            }
+            Self::NoSuchServer(_)
+            | Self::NoSuchNamespace(_)
+            | Self::NoSuchInstance(_)
+            | Self::NoSuchRoute(_) => Kind::NotFound,
             Self::Taken(_)
             | Self::BuiltIn(_)
             | Self::NamespaceTaken(_)
             | Self::NotEmpty(_)
             | Self::OnlyInstance
+            | Self::RouteTaken(_)
+            | Self::RouteOfFile(_)
             | Self::DefaultNamespace => Kind::Conflict,
             Self::Program(error) => error.kind(),
             Self::Limited => Kind::Forbidden,
             Self::QuotaExceeded(_) => Kind::Quota,
-            Self::Name { .. } | Self::Url { .. } | Self::Form { .. } => Kind::Invalid,
-            Self::TooMany(_) | Self::TooManyNamespaces(_) | Self::TooManyInstances(_) => {
-                Kind::Limited
+            Self::Name { .. } | Self::Url { .. } | Self::Form { .. } | Self::Route(_) => {
+                Kind::Invalid
             }
+            Self::TooMany(_)
+            | Self::TooManyNamespaces(_)
+            | Self::TooManyInstances(_)
+            | Self::TooManyRoutes(_) => Kind::Limited,
             Self::Store(error) => error.kind(),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     registry::{
         Directory, Error, InstanceForm, Registry, Settings,
         endpoint::{Command, EndpointForm, TEXT_LIMIT, wrong},
-        instance::{is_program, scale},
+        instance::{self, is_program, scale},
         namespace,
     },
     store::Draft,
@@ -331,6 +331,7 @@ impl Form {
         let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
         let (on_change, balance) = (self.on_change, self.balance.clone());
         let instances = self.instances(max_instances)?;
+        instance::check_alike(&instances)?;
         Ok(Server {
             id: ServerId::fresh(),
             organization,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, KeyId, KeyUse, LimitTallies, Link, LinkId, Login,
-    LoginId, Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId,
-    RateLimit, RateLimitId, SecondFactor, Server, ServerId, SessionId, SessionRecord, SigningKey,
-    Timestamp, User, UserId,
+    Actor, ApiKey, AuditLine, Change, FeedEntry, HttpRoute, KeyId, KeyUse, LimitTallies, Link,
+    LinkId, Login, LoginId, Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy,
+    PolicyId, RateLimit, RateLimitId, RouteId, SecondFactor, Server, ServerId, SessionId,
+    SessionRecord, SigningKey, Timestamp, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
@@ -303,6 +303,21 @@ impl<'a> Draft<'a> {
 
     /// Every rate limit, the oldest first.
     pub(crate) fn rate_limits(&self) -> Result<Vec<RateLimit>, Error> {
+        self.all()
+    }
+
+    /// Makes or replaces a route.
+    pub(crate) fn put_route(&mut self, route: &HttpRoute) -> Result<(), Error> {
+        self.put(route)
+    }
+
+    /// Removes a route and returns it, if it was there.
+    pub(crate) fn remove_route(&mut self, id: &RouteId) -> Result<Option<HttpRoute>, Error> {
+        self.remove(id.to_string())
+    }
+
+    /// Every route, the oldest first.
+    pub(crate) fn routes(&self) -> Result<Vec<HttpRoute>, Error> {
         self.all()
     }
 

@@ -8,7 +8,7 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyUse, LimitTallies, Link, Login, LoginId, Namespace,
+    ApiKey, AuditLine, FeedEntry, HttpRoute, KeyUse, LimitTallies, Link, Login, LoginId, Namespace,
     Organization, Policy, RateLimit, SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, Pins, ServerId};
@@ -119,6 +119,11 @@ impl Snapshot {
 
     /// Every rate limit, the oldest first.
     pub(crate) fn rate_limits(&self) -> Result<Vec<RateLimit>, Error> {
+        self.all()
+    }
+
+    /// Every route, the oldest first.
+    pub(crate) fn routes(&self) -> Result<Vec<HttpRoute>, Error> {
         self.all()
     }
 

@@ -4,9 +4,9 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, KeyId, KeyUse, LimitTallies, Link, Login, Namespace, Noun,
-    Organization, Policy, RateLimit, SecondFactor, Server, SessionId, SessionRecord, SigningKey,
-    User,
+    ApiKey, AuditLine, FeedEntry, HttpRoute, KeyId, KeyUse, LimitTallies, Link, Login, Namespace,
+    Noun, Organization, Policy, RateLimit, SecondFactor, Server, SessionId, SessionRecord,
+    SigningKey, User,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins, ServerId};
 
@@ -40,6 +40,8 @@ const POLICIES: Table = Table { name: "policies", kind: 10, version: 1 };
 const RATE_LIMITS: Table = Table { name: "rate_limits", kind: 11, version: 1 };
 /// What was counted, by the part of the table.
 const LIMIT_TALLIES: Table = Table { name: "limit_tallies", kind: 12, version: 1 };
+/// By id.
+const ROUTES: Table = Table { name: "routes", kind: 13, version: 1 };
 
 /// By id.
 const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
@@ -60,7 +62,7 @@ const DEFINITIONS: Table = Table { name: "definitions", kind: 32, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 20] = [
+pub(super) const ALL: [Table; 21] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -78,6 +80,7 @@ pub(super) const ALL: [Table; 20] = [
     POLICIES,
     RATE_LIMITS,
     LIMIT_TALLIES,
+    ROUTES,
     PINS,
     PINNED,
     DEFINITIONS,
@@ -167,6 +170,7 @@ things! {
     Link in LINKS, called by |it| &it.label;
     Policy in POLICIES, called by |it| &it.name;
     RateLimit in RATE_LIMITS, called by |it| &it.name;
+    HttpRoute in ROUTES, called by |it| it.name.as_str();
     Pins in PINS, called by |it| it.server.as_str();
 }
 

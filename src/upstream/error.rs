@@ -119,6 +119,9 @@ pub(crate) enum Error {
     /// The gateway has stopped speaking to it.
     #[error("the gateway has ended its connection to it")]
     Closed,
+    /// It is plain HTTP, and was asked something of MCP.
+    #[error("it speaks no MCP")]
+    NoMcp,
     /// There is no token that it could be shown.
     #[error("the gateway has no token for it: {source}")]
     NoToken {
@@ -246,6 +249,7 @@ impl Error {
                 | Self::Crowded { .. }
                 | Self::TooManySessions { .. }
                 | Self::Closed
+                | Self::NoMcp
                 | Self::TooLarge { .. }
                 | Self::NoToken { .. }
                 | Self::OutOfScope { .. }
@@ -274,6 +278,7 @@ impl Error {
             | Self::Crowded { .. }
             | Self::TooManySessions { .. }
             | Self::Closed
+            | Self::NoMcp
             | Self::NoToken { .. }
             | Self::Papers { .. }
             | Self::Tls { .. } => false,
@@ -306,6 +311,7 @@ impl Classify for Error {
             | Self::TooManySessions { .. }
             | Self::Papers { .. }
             | Self::NoToken { .. }
+            | Self::NoMcp
             | Self::Closed => Kind::Unavailable,
             Self::Broken { .. }
             | Self::Crashed { .. }

@@ -20,6 +20,7 @@ pub(crate) mod oauth;
 mod own;
 mod party;
 mod peer;
+mod plain;
 mod pool;
 mod probe;
 mod settings;
@@ -48,6 +49,7 @@ pub(crate) use self::{
     http::{Papers, UnusablePapers, may_be_shown},
     party::{Ask, Party},
     peer::{Capabilities, Peer},
+    plain::Parcel,
     settings::Settings,
     stdio::ChildView,
     task::with_tasks,
@@ -84,6 +86,11 @@ impl Upstream {
     /// Asks one instance. What the instance is, is asked with [`Self::describe`].
     pub(crate) async fn ask(&self, instance: &Instance, ask: Ask<'_>) -> Result<Answer, Error> {
         self.0.connection(instance, ask.account)?.ask(ask).await
+    }
+
+    /// The longest answer that is read whole, in bytes.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.0.settings().answer_bytes
     }
 
     /// Ends what was spoken with an account that is not there any more.
@@ -126,6 +133,9 @@ impl Upstream {
     pub(crate) fn watch(&self, instance: &Instance, wanted: &Wanted, by_owner: ByOwner) {
         // Of one where everybody has their own account, nobody hears for all.
         if matches!(instance.endpoint, Endpoint::Http { auth: ServerAuth::OAuth(_), .. }) {
+            return;
+        }
+        if instance.endpoint.is_plain() {
             return;
         }
         let is_known = self.0.known(&instance.id).is_some();

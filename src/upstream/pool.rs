@@ -13,7 +13,7 @@ use std::{
 use futures_util::future::{join, join_all};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    sync::{Semaphore, broadcast},
+    sync::{Semaphore, SemaphorePermit, broadcast},
     time::Instant,
 };
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,7 @@ use super::{
     oauth::{Account, Bearer, ClientCredentials, Nobody},
     own::Own,
     party::Ask,
+    plain::Plain,
     probe::Probed,
     stdio::{self, Stdio},
     task::needs_tasks,
@@ -281,6 +282,7 @@ impl Pool {
             Transport::StreamableHttp => Way::Http(Arc::new(http(site))),
             Transport::Sse => Way::Link(Arc::new(link(Carrier::Sse, site))),
             Transport::Websocket => Way::Link(Arc::new(link(Carrier::Websocket, site))),
+            Transport::Plain => Way::Plain(Arc::new(Plain { ground: ground.clone(), site })),
         }
     }
 
@@ -355,8 +357,7 @@ impl Pool {
 
 impl Connection {
     pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
-        let busy = |_| Error::Busy { limit: self.limit };
-        let _place = self.places.try_acquire().map_err(busy)?;
+        let _place = self.place()?;
         if ask.account.is_some() {
             *self.used.lock() = Instant::now();
         }
@@ -367,6 +368,11 @@ impl Connection {
             Some(party) => Box::pin(self.ask_for(party, ask)).await,
         };
         outcome.map_err(|error| error.by(ask.deadline, limit))
+    }
+
+    /// A place in flight to it, given up on drop.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.places.try_acquire().map_err(|_| Error::Busy { limit: self.limit })
     }
 
     /// Asks for a client that a server of an older revision must know by itself.
@@ -437,6 +443,7 @@ impl Connection {
             Way::Http(http) => http.peer(),
             Way::Link(link) => link.peer(),
             Way::Stdio(stdio) => stdio.peer(),
+            Way::Plain(_) => None,
         }
     }
 
@@ -444,21 +451,21 @@ impl Connection {
     pub(super) fn transport(&self) -> Option<Transport> {
         match &self.way {
             Way::Probed(probed) => Some(probed.transport()),
-            Way::Http(_) | Way::Link(_) | Way::Stdio(_) => None,
+            Way::Http(_) | Way::Link(_) | Way::Stdio(_) | Way::Plain(_) => None,
         }
     }
 
     pub(super) fn child(&self) -> Option<ChildView> {
         match &self.way {
             Way::Stdio(stdio) => Some(stdio.view()),
-            Way::Probed(_) | Way::Http(_) | Way::Link(_) => None,
+            Way::Probed(_) | Way::Http(_) | Way::Link(_) | Way::Plain(_) => None,
         }
     }
 
     pub(super) fn is_asleep(&self) -> bool {
         match &self.way {
             Way::Stdio(stdio) => stdio.is_asleep(),
-            Way::Probed(_) | Way::Http(_) | Way::Link(_) => false,
+            Way::Probed(_) | Way::Http(_) | Way::Link(_) | Way::Plain(_) => false,
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     http::Http,
     link::Link,
     party::{Ask, Guest},
+    plain::Plain,
     probe::Probed,
     stdio::Stdio,
 };
@@ -23,6 +24,8 @@ pub(super) enum Way {
     Http(Arc<Http>),
     Link(Arc<Link>),
     Stdio(Arc<Stdio>),
+    /// At a URL where no MCP is spoken.
+    Plain(Arc<Plain>),
 }
 
 impl Way {
@@ -32,6 +35,7 @@ impl Way {
             Self::Http(http) => http.ask(ask).await,
             Self::Link(link) => link.ask(ask).await,
             Self::Stdio(stdio) => stdio.ask(ask).await,
+            Self::Plain(_) => Err(Error::NoMcp),
         }
     }
 
@@ -41,6 +45,7 @@ impl Way {
             Self::Http(http) => http.describe(deadline).await,
             Self::Link(link) => link.describe(deadline).await,
             Self::Stdio(stdio) => stdio.describe(deadline).await,
+            Self::Plain(_) => Err(Error::NoMcp),
         }
     }
 
@@ -51,6 +56,7 @@ impl Way {
             Self::Http(http) => Self::Http(Arc::new(http.for_one(guest))),
             Self::Link(link) => Self::Link(Arc::new(link.for_one(guest))),
             Self::Stdio(stdio) => Self::Stdio(Arc::new(stdio.for_one(guest))),
+            Self::Plain(plain) => Self::Plain(plain.clone()),
         }
     }
 
@@ -60,7 +66,7 @@ impl Way {
         match self {
             Self::Probed(probed) => probed.stand(deadline).await,
             Self::Link(link) => link.stand(deadline).await,
-            Self::Http(_) | Self::Stdio(_) => std::future::pending().await,
+            Self::Http(_) | Self::Stdio(_) | Self::Plain(_) => std::future::pending().await,
         }
     }
 
@@ -71,6 +77,7 @@ impl Way {
             Self::Http(http) => http.tasks(),
             Self::Link(link) => link.tasks(),
             Self::Stdio(stdio) => stdio.tasks(),
+            Self::Plain(plain) => &plain.ground.tasks,
         }
     }
 
@@ -81,6 +88,7 @@ impl Way {
             Self::Http(http) => http.purge(),
             Self::Link(link) => link.purge(),
             Self::Stdio(stdio) => stdio.sleep_if_idle(),
+            Self::Plain(_) => {}
         }
     }
 
@@ -90,6 +98,7 @@ impl Way {
             Self::Http(http) => http.close().await,
             Self::Link(link) => link.close().await,
             Self::Stdio(stdio) => stdio.close().await,
+            Self::Plain(_) => {}
         }
     }
 }

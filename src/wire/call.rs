@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     domain::{PrincipalKind, RequestId, Scope, SessionId},
-    wire::{Askable, Level, Method, Request, Revision, header::Repeated, meta},
+    wire::{Askable, Exchange, Level, Method, Request, Revision, header::Repeated, meta},
 };
 
 /// One call, in today's dialect, from wherever it came.
@@ -26,6 +26,8 @@ pub struct Call {
     pub repeated: Option<Repeated>,
     /// Whether it may go on by itself while its client asks now and then how far it has come.
     pub as_task: AsTask,
+    /// The request that it carries, where it is one of HTTP that came by a route.
+    pub exchange: Option<Arc<Exchange>>,
     /// The address that it comes from; none where it comes by a pipe or the local socket.
     pub from: Option<IpAddr>,
     /// When its first byte was understood.

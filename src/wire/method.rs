@@ -45,6 +45,9 @@ pub enum Method {
     TaskResult,
     /// `tasks/list` of 2025-11-25.
     TaskList,
+    /// A request of HTTP that came by a route, and is no message of MCP. No client can ask for it
+    /// by this name.
+    Exchange,
     /// A method the gateway does not serve, or a notification.
     Other(Box<str>),
 }
@@ -124,6 +127,7 @@ impl Method {
             Self::TaskCancel => "tasks/cancel",
             Self::TaskResult => "tasks/result",
             Self::TaskList => "tasks/list",
+            Self::Exchange => "http/request",
             Self::Other(_) => "other",
         }
     }
@@ -140,6 +144,7 @@ impl Method {
                 | Self::Unsubscribe
                 | Self::TaskResult
                 | Self::TaskList
+                | Self::Exchange
                 | Self::Other(_)
         )
     }
@@ -154,7 +159,7 @@ impl Method {
     #[must_use]
     pub const fn subject_member(&self) -> Option<SubjectMember> {
         match self {
-            Self::ToolsCall | Self::PromptsGet => Some(SubjectMember::Name),
+            Self::ToolsCall | Self::PromptsGet | Self::Exchange => Some(SubjectMember::Name),
             Self::ResourcesRead => Some(SubjectMember::Uri),
             Self::Complete => Some(SubjectMember::Reference),
             Self::TaskGet | Self::TaskUpdate | Self::TaskCancel | Self::TaskResult => {

@@ -32,6 +32,7 @@ mod policy;
 mod problem;
 mod rate_limits;
 mod registry_file;
+mod routes;
 mod rpc;
 mod sessions;
 mod sign_in;

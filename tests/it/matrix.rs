@@ -85,7 +85,8 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 34] = [
+const LISTS: [&str; 35] = [
+    "/api/admin/routes",
     "/api/admin/rate-limits",
     "/api/admin/rate-limits/usage",
     "/gateway/templates",
@@ -206,6 +207,9 @@ fn samples() -> Vec<Sample> {
     ));
     let (list, one) = ("/api/admin/rate-limits", "/api/admin/rate-limits/{id}");
     all.extend(things(list, one, "/api/admin/rate-limits/nobody"));
+    let (list, one) = ("/api/admin/routes", "/api/admin/routes/{id}");
+    all.extend(things(list, one, "/api/admin/routes/nobody"));
+    all.push(sending("POST", "/api/admin/routes/test", "/api/admin/routes/test", 422));
     all.extend(things("/policies", "/policies/{id}", "/policies/nobody"));
     all.push(sending("POST", "/policies/test", "/policies/test", 422));
     all.push(sending("POST", "/policies/replay", "/policies/replay", 422));

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::strict;
 use crate::{
     domain::{Annotations, ItemKind, Principal, PrincipalKind, Role, Scope, ServerId, Timestamp},
-    wire::{Client, Request},
+    wire::{Client, Method, Request},
 };
 
 /// Every field, for those who look for one.
@@ -18,7 +18,8 @@ pub(super) const NAMES: &str = "caller.kind, caller.id, caller.user, caller.role
     .openWorldHint and .title, method, arguments.…, client.name, client.revision, transport, \
     time.hour, time.weekday and time.date";
 
-const METHODS: &[&str] = &["tools/call", "prompts/get", "resources/read", "completion/complete"];
+const METHODS: &[&str] =
+    &["tools/call", "prompts/get", "resources/read", "completion/complete", "http/request"];
 const WEEKDAYS: &[&str] =
     &["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 /// What [`Client::via`] says.
@@ -268,7 +269,7 @@ impl Facts<'_> {
             Field::CallerOrganization => {
                 Value::Text(self.principal.organization.to_string().into())
             }
-            Field::Endpoint => Value::Text(self.scope.to_string().into()),
+            Field::Endpoint => Value::Text(self.endpoint().into()),
             Field::Namespace => self.server.namespace.map_or(Value::Missing, Into::into),
             Field::ServerName => self.server.name.into(),
             Field::ServerId => {
@@ -305,6 +306,18 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether a request of HTTP is carried, by the route that is called in place of a tool.
+    fn is_exchange(&self) -> bool {
+        matches!(self.arguments, Arguments::In(request) if *request.method() == Method::Exchange)
+    }
+
+    fn endpoint(&self) -> String {
+        match &self.item {
+            Some(item) if self.is_exchange() => format!("/proxy/{}", item.name),
+            _ => self.scope.to_string(),
+        }
+    }
+
     fn of_item<'f>(&'f self, value: impl FnOnce(&ItemFacts<'f>) -> Value<'f>) -> Value<'f> {
         self.item.as_ref().map_or(Value::Unknown, value)
     }
@@ -322,6 +335,7 @@ impl Facts<'_> {
 
     fn method(&self, kind: ItemKind) -> &'static str {
         match kind {
+            _ if self.is_exchange() => "http/request",
             _ if self.is_completion => "completion/complete",
             ItemKind::Tool => "tools/call",
             ItemKind::Prompt => "prompts/get",

@@ -137,7 +137,7 @@ pub(crate) fn problem(problem: Problem, method: &Method) -> Problem {
 /// are taken down to ones it reads.
 pub(crate) fn answer(id: &RawId, body: &Body) -> Bytes {
     match body {
-        Body::Listening(_) => nothing(id),
+        Body::Listening(_) | Body::Exchanged(_) => nothing(id),
         Body::Made { result, fits_all: true } => result::answer(id, result),
         Body::Made { result, fits_all: false } => result::answer(id, &plainer_tools(result)),
         Body::Carried(answer) => match answer.structured_content() {

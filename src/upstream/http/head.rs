@@ -110,6 +110,16 @@ impl Heads {
         Self(Arc::new(headers.clone()))
     }
 
+    /// Adds what an instance is shown with every request that is no message. Nothing of it is a
+    /// client's to say.
+    pub(crate) fn show_on(&self, headers: &mut HeaderMap) {
+        for (name, value) in
+            self.0.iter().filter(|(name, _)| ![ACCEPT, CONTENT_TYPE].contains(*name))
+        {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
     /// The headers of every message on these terms.
     pub(crate) fn on(&self, terms: &Terms) -> HeaderMap {
         let mut headers = HeaderMap::clone(&self.0);

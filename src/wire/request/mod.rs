@@ -223,6 +223,17 @@ impl Request {
         }
     }
 
+    /// Makes what stands for a request of HTTP. `params` is JSON text of an object.
+    pub(in crate::wire) fn of_exchange(params: &str) -> Self {
+        let method = Method::Exchange;
+        let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
+        let bytes = Bytes::from(text);
+        let text = std::str::from_utf8(&bytes).expect("it was text");
+        let envelope = serde_json::from_str(text).expect("requests of our own are well formed");
+        let id = None;
+        Self::new(&bytes, id, method, envelope).expect("requests of our own are well formed")
+    }
+
     /// The id to answer under. A notification has none.
     #[must_use]
     pub fn id(&self) -> RawId {

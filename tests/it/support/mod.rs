@@ -10,7 +10,7 @@ mod socket;
 pub(crate) use browser::{
     App, Browser, CHALLENGE, REDIRECT, VERIFIER, access, field, form, opens, refresh,
 };
-pub(crate) use fake_server::{Act, FakeServer};
+pub(crate) use fake_server::{Act, FakeServer, Seen};
 pub(crate) use gateway::{Gateway, PASSWORD};
 pub(crate) use http::{Answer, Connection, find, request};
 pub(crate) use mutual_tls::MutualTls;

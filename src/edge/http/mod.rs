@@ -2,7 +2,10 @@
 //!
 //! <https://modelcontextprotocol.io/specification/2026-07-28/basic/transports>
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -29,6 +32,7 @@ use crate::{
         modern,
         plain::Plain,
         proxies::Proxies,
+        proxy::{Lead, Proxy},
         reply::{self, Refusal},
         rpc::{self, Addressing, Rpc},
         session::Sessions,
@@ -49,6 +53,7 @@ struct Inner {
     inside: Inside,
     channels: Channels,
     rpc: Rpc,
+    proxy: Proxy,
     clock: Arc<dyn Clock>,
     office: axum::Router,
 }
@@ -68,7 +73,19 @@ impl Front {
         let (rpc_settings, rpc_clock) = (settings.rpc.clone(), clock.clone());
         let rpc = Rpc { inside: inside.clone(), settings: rpc_settings, clock: rpc_clock };
         let proxies = Proxies::new(&settings.trusted_proxies);
-        Self(Arc::new(Inner { reader, guard, proxies, site, inside, channels, rpc, clock, office }))
+        let proxy = Proxy::new(inside.clone(), reader.clone(), clock.clone());
+        Self(Arc::new(Inner {
+            reader,
+            guard,
+            proxies,
+            site,
+            inside,
+            channels,
+            rpc,
+            proxy,
+            clock,
+            office,
+        }))
     }
 
     /// The sessions of older clients.
@@ -150,12 +167,20 @@ impl Front {
             return refuse(&problem);
         }
         if let Some((way, scope)) = Way::of(request.uri().path()) {
-            let (headers, request_id) = (request.headers().clone(), request_id.clone());
-            let via = way.name();
-            let arrival = Arrival { request_id, scope, headers, credential, via, from, began };
+            let arrival = arrival(peer, &request, request_id, credential, began);
+            let arrival = Arrival { scope, via: way.name(), ..arrival };
             return Box::pin(self.channel(way, arrival, request)).await;
         }
-        let Some(scope) = Scope::at(request.uri().path()) else {
+        let scope = match self.0.proxy.lead(&credential, &request) {
+            Ok(None) => Scope::at(request.uri().path()),
+            Ok(Some(Lead::Endpoint(scope))) => Some(scope),
+            Ok(Some(Lead::Lane(lane))) => {
+                let arrival = arrival(peer, &request, request_id, credential, began);
+                return Box::pin(self.0.proxy.answer(arrival, *lane, request)).await;
+            }
+            Err(problem) => return refuse(&problem),
+        };
+        let Some(scope) = scope else {
             return match Plain::find(request.uri().path()) {
                 Some(plain) => {
                     Box::pin(self.plain(plain, peer, request, (credential, request_id))).await
@@ -163,11 +188,17 @@ impl Front {
                 None => Box::pin(self.office(request, peer, credential, request_id)).await,
             };
         };
+        let arrival = Arrival { scope, ..arrival(peer, &request, request_id, credential, began) };
+        self.endpoint(arrival, request).await
+    }
+
+    /// Answers a request at an endpoint of MCP.
+    async fn endpoint<B>(&self, arrival: Arrival, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let (parts, body) = request.into_parts();
-        let via = if peer.address.is_some() { "http" } else { "unix" };
-        let request_id = request_id.clone();
-        let headers = parts.headers;
-        let arrival = Arrival { request_id, scope, headers, credential, via, from, began };
         match parts.method {
             Verb::GET if !arrival.reads_events() => return reply::status(&arrival.headers),
             Verb::GET | Verb::POST | Verb::DELETE => {}
@@ -241,16 +272,9 @@ impl Front {
         B::Error: Into<axum::BoxError>,
     {
         let Inner { inside, rpc, clock, .. } = &*self.0;
+        let made = arrival(peer, &request, request_id, credential, clock.tick());
+        let arrival = Arrival { scope: plain.scope(), ..made };
         let (parts, body) = request.into_parts();
-        let arrival = Arrival {
-            request_id: request_id.clone(),
-            scope: plain.scope(),
-            headers: parts.headers,
-            credential,
-            via: if peer.address.is_some() { "http" } else { "unix" },
-            from: peer.address.map(|address| address.ip()),
-            began: clock.tick(),
-        };
         if parts.method != plain.verb() {
             return reply::takes_only(&plain.verb());
         }
@@ -350,6 +374,25 @@ impl Front {
     }
 }
 
+/// What a request brings besides its body, at the endpoint of all servers.
+fn arrival<B>(
+    peer: &Peer,
+    request: &Request<B>,
+    request_id: &RequestId,
+    credential: Credential,
+    began: Instant,
+) -> Arrival {
+    Arrival {
+        request_id: request_id.clone(),
+        scope: Scope::Everything,
+        headers: request.headers().clone(),
+        credential,
+        via: if peer.address.is_some() { "http" } else { "unix" },
+        from: peer.address.map(|address| address.ip()),
+        began,
+    }
+}
+
 /// What a request is addressed to. Few need to know its endpoint, so it is made out only then.
 struct Addressee {
     uri: Uri,
@@ -398,92 +441,4 @@ fn is_json(headers: &HeaderMap) -> bool {
         .iter()
         .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) && is_plain
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{pin::Pin, task::Poll};
-
-    use axum::routing::get;
-    use http_body::Frame;
-    use http_body_util::{BodyExt, Empty};
-
-    use super::*;
-    use crate::{domain::FixedClock, edge::furnished::furnished};
-
-    struct House {
-        front: Front,
-        _folder: tempfile::TempDir,
-    }
-
-    /// A front door to an empty house with this office.
-    fn house(office: axum::Router) -> House {
-        let clock: Arc<dyn Clock> = Arc::new(FixedClock::default());
-        let settings = Settings::default();
-        let (sessions, folder) = furnished(settings.sessions.clone(), &clock);
-        let guard = Guard::new(&[], &["gateway".to_owned()], &[]);
-        let site = Site::new(None, &crate::access::Settings::default());
-        let front = Front::new(&settings, (guard, site), sessions, office, clock);
-        House { front, _folder: folder }
-    }
-
-    /// Somebody on the network.
-    fn stranger() -> Peer {
-        Peer { address: Some(([192, 0, 2, 1], 50_000).into()), uid: None }
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_told_by_the_requests_id_and_nothing_else() {
-        async fn panics() {
-            panic!("canary-4711")
-        }
-        let house = house(axum::Router::new().route("/panics", get(panics)));
-        let request =
-            Request::get("/panics").header("host", "gateway").header("x-request-id", "r1");
-
-        let request = request.body(Empty::<Bytes>::new()).expect("a request");
-        let response = house.front.handle(&stranger(), request).await;
-
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.headers()["x-request-id"], "r1");
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        let body = String::from_utf8(body.into()).expect("text");
-        assert!(body.contains("r1") && !body.contains("canary"), "{body}");
-    }
-
-    /// A body that nobody may read.
-    struct Untouchable;
-
-    impl http_body::Body for Untouchable {
-        type Data = Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            panic!("it was read")
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_read_of_what_strangers_send() {
-        let house = house(axum::Router::new());
-
-        for credential in ["", "Bearer thk_live_nobody"] {
-            for verb in [Verb::POST, Verb::DELETE] {
-                let request = Request::builder().method(verb).uri("/mcp").header("host", "gateway");
-                let mut request = request.body(Untouchable).expect("a request");
-                let headers = request.headers_mut();
-                headers.insert(CONTENT_TYPE, "application/json".parse().expect("a value"));
-                if !credential.is_empty() {
-                    headers.insert("authorization", credential.parse().expect("a value"));
-                }
-
-                let response = house.front.handle(&stranger(), request).await;
-
-                assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{credential}");
-            }
-        }
-    }
 }
