@@ -11,8 +11,8 @@ use crate::{
         policy::{self, Obligations},
     },
     domain::{
-        Actor, OrganizationId, Permission, Permissions, Principal, PrincipalKind, RateLimit, Role,
-        Secret, Target, TokenScopes, UserId, Verdict,
+        Actor, Instance, OrganizationId, Permission, Permissions, Preference, Principal,
+        PrincipalKind, RateLimit, Role, Secret, Target, TokenScopes, UserId, Verdict,
     },
     wire::{Call, SessionKey},
 };
@@ -107,6 +107,7 @@ pub(crate) struct Permit {
     caller: Caller,
     obligations: Obligations,
     limits: Vec<Arc<RateLimit>>,
+    destinations: Vec<Arc<[Preference]>>,
     verdict: Option<Arc<Verdict>>,
 }
 
@@ -124,6 +125,17 @@ impl Permit {
     /// How often policies let it be made.
     pub(crate) fn limits(&self) -> &[Arc<RateLimit>] {
         &self.limits
+    }
+
+    /// Whether policies let it go to some instances only.
+    pub(crate) fn is_bound(&self) -> bool {
+        !self.destinations.is_empty()
+    }
+
+    /// Whether policies let it go to an instance.
+    pub(crate) fn reaches(&self, instance: &Instance) -> bool {
+        let mut wishes = self.destinations.iter().flat_map(|all| all.iter());
+        wishes.all(|wish| wish.is_met_by(instance))
     }
 
     /// Whether something must be taken out of the answer.
@@ -203,8 +215,8 @@ impl Access {
         if !(judged.allows && caller.0.may_be_let(permission)) {
             caller.may(permission)?;
         }
-        let policy::Judgement { obligations, limits, verdict, .. } = judged;
-        Ok(Permit { caller, obligations, limits, verdict })
+        let policy::Judgement { obligations, limits, destinations, verdict, .. } = judged;
+        Ok(Permit { caller, obligations, limits, destinations, verdict })
     }
 }
 

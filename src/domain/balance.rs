@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Instance;
+
 /// How calls are shared among the instances of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -86,6 +88,17 @@ pub enum Preference {
         /// Which member.
         member: String,
     },
+}
+
+impl Preference {
+    /// Whether an instance has what is wanted. What is only compared with others, each has.
+    #[must_use]
+    pub fn is_met_by(&self, instance: &Instance) -> bool {
+        match self {
+            Self::Is { member, value } => instance.metadata.get(member) == Some(value),
+            Self::Least { .. } => true,
+        }
+    }
 }
 
 impl FromStr for Preference {

@@ -9,7 +9,7 @@ use super::{Actor, OrganizationId, PolicyId, Timestamp};
 
 /// Text that names no type of policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not supported; the types are access, rate_limit and security")]
+#[error("{0:?} is not supported; the types are access, rate_limit, routing and security")]
 pub struct UnknownPolicyType(pub String);
 
 /// What a policy is for, in people's eyes. Each type may have every effect.
@@ -21,13 +21,15 @@ pub enum PolicyType {
     Access,
     /// How often who may do what.
     RateLimit,
+    /// Where calls go.
+    Routing,
     /// What must hold, and what must not get out.
     Security,
 }
 
 impl PolicyType {
     /// Every type.
-    pub const ALL: [Self; 3] = [Self::Access, Self::RateLimit, Self::Security];
+    pub const ALL: [Self; 4] = [Self::Access, Self::RateLimit, Self::Routing, Self::Security];
 
     /// The type's name, as stored and sent.
     #[must_use]
@@ -35,6 +37,7 @@ impl PolicyType {
         match self {
             Self::Access => "access",
             Self::RateLimit => "rate_limit",
+            Self::Routing => "routing",
             Self::Security => "security",
         }
     }
@@ -140,7 +143,7 @@ mod tests {
         for kind in PolicyType::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-        let said = "routing".parse::<PolicyType>().expect_err("unsupported").to_string();
-        assert!(said.contains("rate_limit and security"), "{said}");
+        let said = "transform".parse::<PolicyType>().expect_err("unsupported").to_string();
+        assert!(said.contains("routing and security"), "{said}");
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     observe::Line,
     pipeline::{Body, Pipeline, forward::is_safe},
     problem::{Kind, Problem},
-    traffic::{self, Attempts, Candidates, Pick, Ticket},
+    traffic::{self, Candidates, Pick, Ticket},
     upstream::{self, Parcel},
     wire::{Exchange, project},
 };
@@ -99,7 +99,7 @@ impl Pipeline {
         let server = candidates.server();
         let account = self.links.account(server, permit.caller())?;
         let is_repeatable = parcel.verb.is_idempotent();
-        let mut attempts = Attempts::default();
+        let mut attempts = candidates.attempts();
         let deadline = Instant::now() + *patience;
         loop {
             let pick = candidates.next(&mut attempts, None);

@@ -17,7 +17,7 @@ use crate::{
         repeat::param_headers,
     },
     problem::{Classify, Kind, Problem, chain},
-    traffic::{self, Attempts, Candidates, Pick, Ticket},
+    traffic::{self, Candidates, Pick, Ticket},
     upstream::{self, Ask, Party, Upstream, oauth::Account},
     wire::{
         Address, Answer, AsTask, Asks, Call, Era, InputRequired, Level, Method, Outcome,
@@ -161,7 +161,7 @@ impl Pipeline {
         }
         let owner = stays(call).then(|| owner_of(road.permit, call));
         let is_repeatable = is_repeatable(call, candidates.item());
-        let mut attempts = Attempts::default();
+        let mut attempts = candidates.attempts();
         loop {
             let pick = candidates.next(&mut attempts, owner.as_deref());
             let pick = pick.map_err(traffic::Error::into_problem)?;

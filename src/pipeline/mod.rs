@@ -314,7 +314,7 @@ impl Pipeline {
         let ticket = self.traffic.admit(&permit, &target, (call, counted)).await;
         let ticket = ticket.map_err(traffic::Error::into_problem)?;
         let standings = ticket.standings();
-        let body = match self.traffic.route(&target) {
+        let body = match self.traffic.route(&permit, &target) {
             Route::Here(_) if *call.method() == Method::Listen => {
                 self.listen(&permit, call).await?
             }

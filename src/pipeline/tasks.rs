@@ -311,7 +311,7 @@ impl Pipeline {
                 Start::Anew(self.traffic.admit(permit, target, (call, Counted::Already)).await?)
             }
         };
-        let Route::There(candidates) = self.traffic.route(target) else {
+        let Route::There(candidates) = self.traffic.route(permit, target) else {
             unreachable!("only calls that leave the house are tasks")
         };
         // What is said before the result has nobody to hear it.

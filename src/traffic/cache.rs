@@ -181,6 +181,10 @@ impl Traffic {
         if seconds == Some(0) || call.as_task == AsTask::Yes || call.request.state().is_some() {
             return None;
         }
+        // Whoever may be told by some instances only shall not hear what another said.
+        if permit.is_bound() {
+            return None;
+        }
         // Who takes their account there back shall not be shown what it opened.
         if server.instances.iter().any(Instance::is_personal) {
             return None;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) use cache::Keeping;
-pub(crate) use route::{Attempts, Candidates, Pick, Route, SHORTEST_ATTEMPT};
+pub(crate) use route::{Candidates, Pick, Route, SHORTEST_ATTEMPT};
 pub(crate) use ticket::{Counted, Ticket};
 
 /// How much may pass at once.
@@ -124,6 +124,9 @@ pub(crate) enum Error {
     /// A server has no instance that takes calls.
     #[error("{0} has no instance that takes calls")]
     NoInstance(Slug),
+    /// Policies let a call go to none of a server's instances, or to none that takes calls.
+    #[error("{0} has no instance that takes calls and to which policies let this one go")]
+    NoneAllowed(Slug),
     /// All instances of a server failed again and again, and are left alone for a while.
     #[error("{server}: {reason}; it is asked again in {wait_seconds} s")]
     Resting {
@@ -145,7 +148,7 @@ impl Error {
         let (wait, server) = match &self {
             Self::Full(_) => (Some(Self::RETRY_AFTER_SECONDS), None),
             Self::Busy { server, .. } => (Some(Self::RETRY_AFTER_SECONDS), Some(server.clone())),
-            Self::NoInstance(server) => (None, Some(server.clone())),
+            Self::NoInstance(server) | Self::NoneAllowed(server) => (None, Some(server.clone())),
             Self::Exceeded(exceeded) => (Some(exceeded.wait_seconds()), None),
             Self::Resting { server, wait_seconds, .. } => {
                 (Some((*wait_seconds).max(1)), Some(server.clone()))
@@ -176,7 +179,7 @@ impl Classify for Error {
         match self {
             Self::Full(_) | Self::Busy { .. } => Kind::Limited,
             Self::Exceeded(_) => Kind::RateLimited,
-            Self::NoInstance(_) | Self::Resting { .. } => Kind::Unavailable,
+            Self::NoInstance(_) | Self::NoneAllowed(_) | Self::Resting { .. } => Kind::Unavailable,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
+    access::Permit,
     domain::{Instance, Item, Server, Strategy, Target},
     registry::{InFlight, Outcome},
     traffic::{
@@ -30,11 +31,14 @@ pub(crate) struct Candidates<'a> {
     server: &'a Arc<Server>,
     item: &'a Item,
     table: Option<Arc<Table>>,
+    /// The instances to which policies do not let it go.
+    barred: Tried,
 }
 
 /// Which instances a call was at already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Attempts {
+    /// With those it must not be at.
     tried: Tried,
     count: u32,
 }
@@ -94,6 +98,11 @@ impl<'a> Candidates<'a> {
         self.item
     }
 
+    /// Begins with no attempt.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts { tried: self.barred.clone(), count: 0 }
+    }
+
     /// How many instances the call was not at yet.
     pub(crate) fn untried(&self, attempts: &Attempts) -> usize {
         let all = self.table.as_ref().map_or(0, |table| table.len());
@@ -103,7 +112,11 @@ impl<'a> Candidates<'a> {
     /// The instance for the next attempt: one that was not tried yet, as long as there is one.
     /// Whoever must stay with one instance says who they are.
     pub(crate) fn next(&self, attempts: &mut Attempts, owner: Option<&str>) -> Result<Pick, Error> {
-        let none = || Error::NoInstance(self.server.name.clone());
+        let none = || {
+            let server = self.server.name.clone();
+            let is_free = self.barred.is_empty();
+            if is_free { Error::NoInstance(server) } else { Error::NoneAllowed(server) }
+        };
         let table = self.table.as_ref().ok_or_else(none)?;
         let settings = &self.traffic.0.settings;
         if attempts.count == 0 {
@@ -111,8 +124,8 @@ impl<'a> Candidates<'a> {
         }
         let now = self.traffic.0.clock.tick();
         let chosen = match table.choose(&attempts.tried, owner, now) {
-            Err(NoSeat::Left) if !attempts.tried.is_empty() => {
-                attempts.tried.clear();
+            Err(NoSeat::Left) if attempts.tried.len() > self.barred.len() => {
+                attempts.tried.clone_from(&self.barred);
                 table.choose(&attempts.tried, owner, now)
             }
             chosen => chosen,
@@ -144,12 +157,16 @@ impl<'a> Candidates<'a> {
 
 impl Traffic {
     /// Where a call goes.
-    pub(crate) fn route<'a>(&'a self, target: &'a Target) -> Route<'a> {
+    pub(crate) fn route<'a>(&'a self, permit: &Permit, target: &'a Target) -> Route<'a> {
         match target {
             Target::House { item, .. } => Route::Here(item.as_ref()),
             Target::Item { server, item, .. } => {
                 let table = self.table(server);
-                Route::There(Candidates { traffic: self, server, item, table })
+                let barred = match &table {
+                    Some(table) if permit.is_bound() => table.where_not(|it| permit.reaches(it)),
+                    _ => Tried::new(),
+                };
+                Route::There(Candidates { traffic: self, server, item, table, barred })
             }
         }
     }

@@ -182,6 +182,13 @@ impl Table {
         }
     }
 
+    /// The seats of instances that are not so.
+    pub(super) fn where_not(&self, is_so: impl Fn(&Instance) -> bool) -> Tried {
+        let instances = self.server.instances.iter().enumerate();
+        let others = instances.filter(|(_, instance)| !is_so(instance));
+        others.map(|(at, _)| u16::try_from(at).unwrap_or(u16::MAX)).collect()
+    }
+
     /// How many seats there are.
     pub(super) fn len(&self) -> usize {
         self.seats.len()
@@ -193,9 +200,7 @@ fn ranks(instances: &[Instance], balance: &Balance) -> Vec<u16> {
     // What the strongest preference says comes first.
     let key = |instance: &Instance| -> Vec<f64> {
         let says = |preference: &Preference| match preference {
-            Preference::Is { member, value } => {
-                f64::from(instance.metadata.get(member) != Some(value))
-            }
+            Preference::Is { .. } => f64::from(!preference.is_met_by(instance)),
             Preference::Least { member } => {
                 let number = instance.metadata.get(member).and_then(|it| it.trim().parse().ok());
                 number.filter(|number: &f64| !number.is_nan()).unwrap_or(f64::INFINITY)

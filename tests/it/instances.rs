@@ -385,3 +385,46 @@ fn what_takes_long_and_may_run_twice_is_asked_for_elsewhere_as_well() {
     assert_eq!(well, 6);
     assert!((1..=6).contains(&hanging), "some began at the one that never answers: {hanging}");
 }
+
+#[test]
+fn policies_say_to_which_instances_calls_may_go() {
+    let gateway = Gateway::start();
+    let (eu, us) = (Moody::new(), Moody::new());
+    let form = json!({"name": "wiki", "cache": {"tools_seconds": 60}, "instances": [
+        {"url": eu.server.url, "metadata": {"region": "eu"}},
+        {"url": us.server.url, "metadata": {"region": "us"}},
+    ]});
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let bind = |name: &str, to: &str| {
+        let policy = json!({
+            "name": name, "type": "routing", "conditions": {"tool.name": "act"},
+            "actions": {"effect": "route", "to": to},
+        });
+        let made = gateway.ask("POST", "/policies", Some(&policy.to_string()));
+        assert_eq!(made.status, 201, "{}", made.text());
+    };
+    bind("stay in the union", "region=eu");
+
+    for _ in 0..6 {
+        assert!(is_done(&call(&gateway, "act")));
+    }
+    assert_eq!([&eu, &us].map(|it| it.calls.load(Ordering::SeqCst)), [6, 0]);
+    let of_both: usize = (0..4)
+        .map(|number| {
+            let arguments = format!(r#""name":"wiki__look","arguments":{{"n":{number}}}"#);
+            let said = gateway.call_named("/mcp", "tools/call", Some("wiki__look"), &arguments);
+            usize::from(is_done(&said))
+        })
+        .sum();
+    assert_eq!((of_both, us.calls.load(Ordering::SeqCst)), (4, 2), "others go anywhere");
+
+    // Rather nowhere than where it may not go.
+    eu.is(Mood::Deaf);
+    let said = call(&gateway, "act");
+    assert!(!is_done(&said), "{}", said.text());
+    assert_eq!(us.calls.load(Ordering::SeqCst), 2);
+    bind("and nowhere at all", "region=moon");
+    let said = call(&gateway, "act");
+    assert!(said.text().contains("to which policies let this one go"), "{}", said.text());
+}

@@ -245,9 +245,9 @@ fn a_wrong_policy_is_refused_with_its_place_and_changes_nothing() {
     let deny = json!({"effect": "deny"});
 
     for (body, status, part) in [
-        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/effect"),
+        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/to"),
         (json!({"name": "a", "actions": {"effect": "rate_limit"}}), 422, "/actions/limit"),
-        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/effect"),
+        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/to"),
         (
             json!({"name": "a", "actions": deny, "conditions": {"tool": "x"}}),
             422,
@@ -255,7 +255,7 @@ fn a_wrong_policy_is_refused_with_its_place_and_changes_nothing() {
         ),
         (json!({"name": "a", "actions": deny, "priority": 0}), 422, "/priority"),
         (json!({"name": "a", "actions": deny, "priority": 1001}), 422, "/priority"),
-        (json!({"name": "a", "actions": deny, "type": "routing"}), 400, "/type"),
+        (json!({"name": "a", "actions": deny, "type": "transform"}), 400, "/type"),
         (json!({"name": "", "actions": deny}), 422, "/name"),
         (json!({"name": "a", "actions": deny, "odd": 1}), 422, "odd"),
     ] {

@@ -21,7 +21,7 @@ use super::{
     gate::Gates,
     redact::Redaction,
 };
-use crate::domain::{Decision, Policy, PrincipalKind, RateLimit, Verdict};
+use crate::domain::{Decision, Policy, Preference, PrincipalKind, RateLimit, Verdict};
 
 /// The active policies of an organization, compiled and in order.
 #[derive(Debug, Default)]
@@ -121,6 +121,7 @@ pub(super) struct Decided<'r> {
     pub(super) failed: Option<String>,
     pub(super) redactions: Vec<(&'r Rule, &'r Arc<Redaction>)>,
     pub(super) limits: Vec<&'r Arc<RateLimit>>,
+    pub(super) destinations: Vec<&'r Arc<[Preference]>>,
 }
 
 impl Decided<'_> {
@@ -176,9 +177,9 @@ impl Ruleset {
 
     /// Decides about a call.
     pub(super) fn decide(&self, looked: &Looked<'_>) -> Decided<'_> {
-        let (redactions, limits) = (Vec::new(), Vec::new());
+        let (redactions, limits, destinations) = (Vec::new(), Vec::new(), Vec::new());
         let (decision, rule, failed) = (Decision::Role, None, None);
-        let mut decided = Decided { decision, rule, failed, redactions, limits };
+        let mut decided = Decided { decision, rule, failed, redactions, limits, destinations };
         for place in self.gates.passed(looked) {
             let rule = &self.rules[place];
             if decided.rule.is_some() && !rule.effect.is_beside() {
@@ -194,6 +195,10 @@ impl Ruleset {
                 }
                 (Ok(_), Effect::RateLimit(limit)) => {
                     decided.limits.push(limit);
+                    continue;
+                }
+                (Ok(_), Effect::Route(destination)) => {
+                    decided.destinations.push(destination);
                     continue;
                 }
                 (Ok(_), Effect::Allow) => {
@@ -218,7 +223,8 @@ impl Ruleset {
             let rule = &self.rules[place];
             let holds = rule.holds(looked);
             let decision = match (&holds, &rule.effect) {
-                (Ok(Truth::No), _) | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_)) => continue,
+                (Ok(Truth::No), _)
+                | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_) | Effect::Route(_)) => continue,
                 (Ok(_), Effect::Allow) => Decision::Allow,
                 (Ok(_), Effect::Deny | Effect::Require(_) | Effect::Broken(_)) | (Err(_), _) => {
                     Decision::Deny
@@ -241,7 +247,7 @@ impl Ruleset {
             match (rule.holds(&looked), &rule.effect) {
                 (Ok(Truth::Yes | Truth::Maybe), Effect::Allow) => return false,
                 (Ok(Truth::No | Truth::Maybe), _)
-                | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_)) => {}
+                | (Ok(_), Effect::Redact(_) | Effect::RateLimit(_) | Effect::Route(_)) => {}
                 (Ok(Truth::Yes), Effect::Deny | Effect::Require(_) | Effect::Broken(_))
                 | (Err(_), _) => return true,
             }

@@ -9,7 +9,7 @@ use super::{
     compile::{Wrong, only},
     redact::Redaction,
 };
-use crate::domain::{Policy, RateLimit, RateLimitForm, RateLimitId};
+use crate::domain::{Policy, Preference, RateLimit, RateLimitForm, RateLimitId};
 
 /// What a policy does.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(super) enum Effect {
     Redact(Arc<Redaction>),
     /// Lets so many such calls pass.
     RateLimit(Arc<RateLimit>),
+    /// Lets such calls go only to instances that are so.
+    Route(Arc<[Preference]>),
     /// It cannot be compiled, and denies everything.
     Broken(String),
 }
@@ -39,7 +41,7 @@ pub(super) enum Strength {
 impl Effect {
     /// Whether it decides nothing, and holds beside whatever does.
     pub(super) const fn is_beside(&self) -> bool {
-        matches!(self, Self::Redact(_) | Self::RateLimit(_))
+        matches!(self, Self::Redact(_) | Self::RateLimit(_) | Self::Route(_))
     }
 
     pub(super) const fn as_str(&self) -> &'static str {
@@ -49,6 +51,7 @@ impl Effect {
             Self::Require(_) => "require",
             Self::Redact(_) => "redact",
             Self::RateLimit(_) => "rate_limit",
+            Self::Route(_) => "route",
         }
     }
 }
@@ -80,9 +83,13 @@ pub(super) fn compile(policy: &Policy, limits: &Limits) -> Result<(Effect, Optio
             Effect::Redact(Arc::new(Redaction::compile(members, limits)?))
         }
         Some("rate_limit") => Effect::RateLimit(Arc::new(rate_limit(policy, members)?)),
+        Some("route") => {
+            common(&["to"])?;
+            Effect::Route(destination(members.get("to"))?)
+        }
         _ => {
-            let reason = "it is none of the effects allow, deny, require, redact and rate_limit; \
-                          routes are not to be had by policy";
+            let reason =
+                "it is none of the effects allow, deny, require, redact, rate_limit and route";
             return Err(Wrong::new("/actions/effect", reason));
         }
     };
@@ -115,6 +122,24 @@ fn rate_limit(policy: &Policy, actions: &Map<String, Value>) -> Result<RateLimit
         let (at, reason) = wrong.parts();
         Wrong::new(format!("/actions{at}"), reason)
     })
+}
+
+/// What instances must say of themselves: `region=eu`, or several of these.
+fn destination(said: Option<&Value>) -> Result<Arc<[Preference]>, Wrong> {
+    let wrong = || {
+        let reason = "it must be what instances say of themselves, such as region=eu, or 1 to 8 of \
+                      these";
+        Wrong::new("/actions/to", reason)
+    };
+    let one = |text: &Value| match text.as_str().and_then(|text| text.parse().ok()) {
+        Some(wish @ Preference::Is { .. }) => Ok(wish),
+        _ => Err(wrong()),
+    };
+    match said {
+        Some(Value::Array(all)) if (1..=8).contains(&all.len()) => all.iter().map(one).collect(),
+        Some(text @ Value::String(_)) => Ok([one(text)?].into()),
+        _ => Err(wrong()),
+    }
 }
 
 fn strength(said: Option<&Value>) -> Result<Strength, Wrong> {

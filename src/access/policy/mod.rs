@@ -34,8 +34,8 @@ use self::{
 use crate::{
     access::{Access, Caller, Error},
     domain::{
-        Decision, NamespaceId, OrganizationId, Policy, RateLimit, Server, Slug, Target, Timestamp,
-        Verdict,
+        Decision, NamespaceId, OrganizationId, Policy, Preference, RateLimit, Server, Slug, Target,
+        Timestamp, Verdict,
     },
     problem::chain,
     store::{self, Snapshot},
@@ -177,6 +177,8 @@ pub(super) struct Judgement {
     pub(super) obligations: Obligations,
     /// How often it may be made.
     pub(super) limits: Vec<Arc<RateLimit>>,
+    /// What instances must be like that it goes to.
+    pub(super) destinations: Vec<Arc<[Preference]>>,
     pub(super) verdict: Option<Arc<Verdict>>,
 }
 
@@ -199,7 +201,8 @@ impl Obligations {
 impl Judgement {
     fn none() -> Self {
         let obligations = Obligations::default();
-        Self { allows: false, obligations, limits: Vec::new(), verdict: None }
+        let (limits, destinations) = (Vec::new(), Vec::new());
+        Self { allows: false, obligations, limits, destinations, verdict: None }
     }
 }
 
@@ -246,6 +249,7 @@ impl Access {
             allows: decided.decision == Decision::Allow,
             obligations: Obligations(redactions.collect()),
             limits: decided.limits.into_iter().cloned().collect(),
+            destinations: decided.destinations.into_iter().cloned().collect(),
             verdict: Some(verdict),
         })
     }
