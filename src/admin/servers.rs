@@ -129,6 +129,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "timeout_seconds": server.timeout_seconds,
         "max_in_flight": server.max_in_flight,
         "cache": server.cache,
+        "checks": server.checks,
         "origin": server.origin,
         "balance": {
             "strategy": office.traffic.strategy_of(server),

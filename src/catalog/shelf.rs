@@ -340,6 +340,7 @@ pub(super) mod tests_support {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
+            checks: crate::domain::CheckPolicy::default(),
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     app::Folder,
     client::{Balance, CacheWish, Client, Offered, ServerChange, ServerForm, ServerView},
+    domain::CheckPolicy,
 };
 
 /// Lines of a silent server's standard error that are shown.
@@ -53,6 +54,8 @@ pub(super) struct Register {
     sharing: Sharing,
     #[command(flatten)]
     caching: Caching,
+    #[command(flatten)]
+    checking: Checking,
     /// How many processes of the command run
     #[arg(long, value_name = "N", conflicts_with = "endpoint")]
     replicas: Option<usize>,
@@ -87,6 +90,35 @@ pub(super) struct Caching {
     /// For whom: whoever asked, or everybody who may ask
     #[arg(long = "cache-scope", value_parser = ["private", "public"], id = "cache_scope")]
     scope: Option<String>,
+}
+
+/// How a server is looked at when nobody calls it.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Checking {
+    /// Look at its instances so often, instead of as the settings say; 0 never does
+    #[arg(long = "check-every", value_name = "SECONDS", id = "check_every")]
+    every: Option<u32>,
+    /// Let that take so long
+    #[arg(long = "check-within", value_name = "SECONDS", id = "check_within")]
+    within: Option<u32>,
+    /// Have this program look, and take it for well where that ends with 0
+    #[arg(long = "check-command", value_name = "TEXT", id = "check_command")]
+    command: Option<String>,
+}
+
+impl Checking {
+    fn policy(self) -> Result<Option<CheckPolicy>, Failure> {
+        let command = self.command.as_deref().map(shell_words::split).transpose();
+        let command = command.map_err(|error| {
+            Failure::misuse(format!("--check-command: {error}"), "it is split as by a shell")
+        })?;
+        let policy = CheckPolicy {
+            interval_seconds: self.every,
+            timeout_seconds: self.within,
+            command: command.unwrap_or_default(),
+        };
+        Ok((policy != CheckPolicy::default()).then_some(policy))
+    }
 }
 
 impl Caching {
@@ -149,7 +181,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_tools", "cache_scope"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_tools", "cache_scope", "check_every", "check_within", "check_command"])]
 pub(super) struct Update {
     /// Name or id
     server: String,
@@ -166,6 +198,8 @@ pub(super) struct Update {
     sharing: Sharing,
     #[command(flatten)]
     caching: Caching,
+    #[command(flatten)]
+    checking: Checking,
 }
 
 /// Has so many processes of a server run.
@@ -195,6 +229,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
                 max_in_flight: wanted.max_in_flight,
                 balance: wanted.sharing.balance(),
                 cache: wanted.caching.wish(),
+                checks: wanted.checking.policy()?,
                 replicas: None,
             };
             update(context, &wanted.server, &change).await
@@ -220,6 +255,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         on_change: register.on_change,
         balance: register.sharing.balance(),
         cache: register.caching.wish(),
+        checks: register.checking.policy()?,
         replicas: register.replicas,
     };
     reach(context, Folder::MustBeThere, async |client| {

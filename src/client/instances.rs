@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::CheckPolicy;
+
 use super::{Client, Error, Launch, ServerView, manage::segment};
 
 /// How calls are shared among the instances of a server.
@@ -38,6 +40,9 @@ pub struct ServerChange {
     /// How long what it says is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheWish>,
+    /// How it is looked at when nobody calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<CheckPolicy>,
     /// How many processes of its program run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<usize>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Balance, CacheWish, Client, Error};
-use crate::domain::{Secret, ServerAuth, ServerTls};
+use crate::domain::{CheckPolicy, Secret, ServerAuth, ServerTls};
 
 /// Servers and keys asked for at once: more than there can be.
 const ALL: u32 = 100_000;
@@ -78,6 +78,9 @@ pub struct ServerForm {
     /// How long what it says is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheWish>,
+    /// How it is looked at when nobody calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<CheckPolicy>,
     /// What happens when it says something else than it did: `accept` or `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_change: Option<String>,

@@ -49,6 +49,9 @@ pub struct Server {
     /// How long what it says is kept.
     #[serde(default)]
     pub cache: CachePolicy,
+    /// How it is looked at when nobody calls it.
+    #[serde(default)]
+    pub checks: CheckPolicy,
     /// Where it was discovered; none where somebody registered it.
     #[serde(default)]
     pub origin: Option<Box<str>>,
@@ -74,6 +77,7 @@ impl Server {
             && self.timeout_seconds == other.timeout_seconds
             && self.max_in_flight == other.max_in_flight
             && self.cache == other.cache
+            && self.checks == other.checks
             && self.balance == other.balance
             && self.on_change == other.on_change
             && self.instances.len() == other.instances.len()
@@ -95,6 +99,7 @@ impl Server {
         self.timeout_seconds = other.timeout_seconds;
         self.max_in_flight = other.max_in_flight;
         self.cache = other.cache;
+        self.checks = other.checks;
         self.balance = other.balance;
         self.on_change = other.on_change;
     }
@@ -128,6 +133,49 @@ impl CachePolicy {
             resources_seconds: by.resources_seconds.or(self.resources_seconds),
             tools_seconds: by.tools_seconds.or(self.tools_seconds),
             scope: by.scope.or(self.scope),
+        }
+    }
+}
+
+/// How instances of a server are looked at when nobody calls them; what is not said is left to the
+/// settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckPolicy {
+    /// How often, in seconds; 0 for never.
+    pub interval_seconds: Option<u32>,
+    /// How long it may take, in seconds.
+    pub timeout_seconds: Option<u32>,
+    /// The program that looks, with its arguments: an instance is well where it ends with 0. Where
+    /// there is none, the gateway asks by itself.
+    pub command: Vec<String>,
+}
+
+impl CheckPolicy {
+    /// The longest time between two looks, in seconds: a day.
+    pub const LONGEST: u32 = 86_400;
+    /// The longest that one may take, in seconds.
+    pub const SLOWEST: u32 = 300;
+    /// Words of a command.
+    pub const WORDS: usize = 64;
+
+    /// Whether a program looks.
+    #[must_use]
+    pub const fn is_program(&self) -> bool {
+        !self.command.is_empty()
+    }
+
+    /// The policy with what another says in place of what it said; one that says nothing takes all
+    /// of it back.
+    #[must_use]
+    pub fn changed(self, by: Self) -> Self {
+        if by == Self::default() {
+            return by;
+        }
+        Self {
+            interval_seconds: by.interval_seconds.or(self.interval_seconds),
+            timeout_seconds: by.timeout_seconds.or(self.timeout_seconds),
+            command: if by.is_program() { by.command } else { self.command },
         }
     }
 }

@@ -23,11 +23,23 @@ pub(crate) struct Settings {
     pub(crate) longest_recovery_ms: u64,
     /// How long it must have been well for the next time to be the first again, in milliseconds.
     pub(crate) calm_ms: u64,
+    /// How many of its calls must fail, in percent, for it to be left alone although some of them
+    /// do not, where other instances of its server fail at most half as often; 0 for never.
+    pub(crate) outlier_percent: u32,
+    /// How many calls it must have had for that.
+    pub(crate) outlier_calls: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { failures: 5, recovery_ms: 1_000, longest_recovery_ms: 30_000, calm_ms: 10_000 }
+        Self {
+            failures: 5,
+            recovery_ms: 1_000,
+            longest_recovery_ms: 30_000,
+            calm_ms: 10_000,
+            outlier_percent: 30,
+            outlier_calls: 20,
+        }
     }
 }
 
@@ -108,11 +120,17 @@ impl Breaker {
         true
     }
 
-    /// The instance failed. Tells whether that opened the circuit.
-    pub(super) fn failed(&self, is_try: bool, now_ms: u64, settings: &Settings) -> bool {
+    /// The instance failed: as the try of a half-open circuit, perhaps, or as one that fails much
+    /// more often than others. Tells whether that opened the circuit.
+    pub(super) fn failed(
+        &self,
+        (is_try, is_outlier): (bool, bool),
+        now_ms: u64,
+        settings: &Settings,
+    ) -> bool {
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         let is_closed = self.until_ms.load(Relaxed) == 0;
-        if is_closed && failures < settings.failures {
+        if is_closed && failures < settings.failures && !is_outlier {
             return false;
         }
         // Calls that were on their way when it opened say nothing new.
@@ -135,12 +153,18 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { failures: 3, recovery_ms: 1_000, longest_recovery_ms: 30_000, calm_ms: 10_000 };
+    const SETTINGS: Settings = Settings {
+        failures: 3,
+        recovery_ms: 1_000,
+        longest_recovery_ms: 30_000,
+        calm_ms: 10_000,
+        outlier_percent: 0,
+        outlier_calls: 0,
+    };
 
     fn opened(now_ms: u64) -> Breaker {
         let breaker = Breaker::default();
-        let opened = [1, 2, 3].map(|_| breaker.failed(false, now_ms, &SETTINGS));
+        let opened = [1, 2, 3].map(|_| breaker.failed((false, false), now_ms, &SETTINGS));
         assert_eq!(opened, [false, false, true]);
         breaker
     }
@@ -156,7 +180,10 @@ mod tests {
     fn it_opens_after_failures_in_a_row_only() {
         let breaker = Breaker::default();
         for _ in 0..10 {
-            assert!(!breaker.failed(false, 5, &SETTINGS) && !breaker.failed(false, 5, &SETTINGS));
+            assert!(
+                !breaker.failed((false, false), 5, &SETTINGS)
+                    && !breaker.failed((false, false), 5, &SETTINGS)
+            );
             breaker.succeeded(5);
         }
         assert_eq!(breaker.circuit(5), Circuit::Closed);
@@ -170,12 +197,12 @@ mod tests {
         for wait in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             assert_eq!(open_ms(&breaker, now_ms), wait);
             // Stragglers change nothing.
-            assert!(!breaker.failed(false, now_ms + 1, &SETTINGS));
+            assert!(!breaker.failed((false, false), now_ms + 1, &SETTINGS));
             now_ms += wait;
             assert_eq!(breaker.circuit(now_ms), Circuit::HalfOpen);
             assert!(breaker.try_out() && !breaker.try_out());
             assert_eq!(breaker.circuit(now_ms), Circuit::Open(Duration::ZERO));
-            assert!(breaker.failed(true, now_ms, &SETTINGS));
+            assert!(breaker.failed((true, false), now_ms, &SETTINGS));
         }
     }
 
@@ -186,12 +213,12 @@ mod tests {
         assert_eq!(breaker.circuit(1_001), Circuit::Closed);
 
         for _ in 0..3 {
-            breaker.failed(false, 2_000, &SETTINGS);
+            breaker.failed((false, false), 2_000, &SETTINGS);
         }
         assert_eq!(open_ms(&breaker, 2_000), 2_000);
         breaker.succeeded(4_000);
         for _ in 0..3 {
-            breaker.failed(false, 14_000, &SETTINGS);
+            breaker.failed((false, false), 14_000, &SETTINGS);
         }
         assert_eq!(open_ms(&breaker, 14_000), 1_000);
     }

@@ -158,6 +158,7 @@ mod tests {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
+            checks: crate::domain::CheckPolicy::default(),
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

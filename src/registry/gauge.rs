@@ -34,6 +34,8 @@ pub(crate) struct Gauge {
     latency: AtomicU64,
     /// The bits of a float: between 0 and 1.
     error_rate: AtomicU64,
+    /// When it was looked at last, in milliseconds since the gauge began.
+    looked_ms: AtomicU64,
     breaker: Breaker,
     book: Mutex<Book>,
 }
@@ -90,6 +92,7 @@ impl Gauge {
             failed: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             error_rate: AtomicU64::new(0),
+            looked_ms: AtomicU64::new(0),
             breaker: Breaker::default(),
             book: Mutex::new(Book { weighed, weighed_at: began, health, checks }),
         }
@@ -166,7 +169,7 @@ impl Gauge {
         outcome: Outcome<'_>,
         is_try: bool,
         (now, date): (Instant, Timestamp),
-        settings: &breaker::Settings,
+        (settings, is_outlier): (&breaker::Settings, bool),
     ) -> Turn {
         let (now_ms, mut book) = (self.ms(now), self.book.lock());
         let age = now.saturating_duration_since(book.weighed_at);
@@ -189,7 +192,7 @@ impl Gauge {
                 if is_news { Turn::Up } else { Turn::None }
             }
             Outcome::Failed(reason) => {
-                let is_out = self.breaker.failed(is_try, now_ms, settings);
+                let is_out = self.breaker.failed((is_try, is_outlier), now_ms, settings);
                 let is_news = match &mut book.health {
                     Health::Unhealthy { reason: known, .. } => {
                         reason.clone_into(known);
@@ -207,6 +210,17 @@ impl Gauge {
                 }
             }
         }
+    }
+
+    /// Whether it is time to look at it again; then it is looked at from now on.
+    pub(super) fn is_due(&self, now: Instant, interval: Duration) -> bool {
+        let (now_ms, interval_ms) = (self.ms(now), u64::try_from(interval.as_millis()));
+        let since = now_ms.saturating_sub(self.looked_ms.load(Relaxed));
+        let is_due = since >= interval_ms.unwrap_or(u64::MAX);
+        if is_due {
+            self.looked_ms.store(now_ms, Relaxed);
+        }
+        is_due
     }
 
     pub(super) fn remember(&self, check: Check) {
@@ -258,7 +272,7 @@ mod tests {
 
     fn note(gauge: &Gauge, outcome: Outcome<'_>, now: Instant) -> Turn {
         let settings = breaker::Settings { failures: 2, ..breaker::Settings::default() };
-        gauge.note(outcome, false, (now, Timestamp::from_ms(0)), &settings)
+        gauge.note(outcome, false, (now, Timestamp::from_ms(0)), (&settings, false))
     }
 
     #[test]

@@ -13,14 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::gauge::{Check, Gauge, InFlight, Outcome, Turn};
 use crate::{
-    domain::{Health, Instance, InstanceId, Server, State},
+    domain::{Health, Instance, InstanceId, Secret, Server, State, is_hidden},
     registry::{Circuit, Directory, Registry, instance::is_program},
-    upstream::Ask,
+    upstream::{Ask, Exit, Run},
     wire::{Address, Era, Method, Request},
 };
 
 /// How often is looked whether something is to be looked at.
 const TRY: Duration = Duration::from_millis(500);
+
+/// Bytes that are kept of what a check writes.
+const CHECK_BYTES: usize = 4_096;
 
 /// How instances are looked at that nobody calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,7 +130,9 @@ impl Registry {
         is_try: bool,
     ) {
         let moment = (self.0.clock.tick(), self.0.clock.now());
-        let turn = gauge.note(outcome, is_try, moment, &self.0.settings.breaker);
+        let is_outlier = matches!(outcome, Outcome::Failed(_)) && self.is_outlier(server, gauge);
+        let breaker = (&self.0.settings.breaker, is_outlier);
+        let turn = gauge.note(outcome, is_try, moment, breaker);
         let (name, place) = (&server.name, instance.id);
         match (turn, outcome) {
             (Turn::None, _) => return,
@@ -150,6 +155,26 @@ impl Registry {
         }
     }
 
+    /// Whether an instance fails much more often than the others of its server, of which at least
+    /// half would be left without it.
+    fn is_outlier(&self, server: &Server, gauge: &Gauge) -> bool {
+        let settings = &self.0.settings.breaker;
+        let share = f64::from(settings.outlier_percent) / 100.0;
+        if share == 0.0
+            || gauge.calls() < settings.outlier_calls.into()
+            || gauge.error_rate() < share
+        {
+            return false;
+        }
+        let all = server.instances.iter().filter_map(|it| self.gauge(&it.id));
+        let others: Vec<_> = all.filter(|it| !std::ptr::eq(&raw const **it, gauge)).collect();
+        let open = others.iter().filter(|it| it.is_closed());
+        let rates: Vec<f64> = open.map(|it| it.error_rate()).collect();
+        let count = f64::from(u32::try_from(rates.len()).unwrap_or(u32::MAX));
+        let is_half_left = !rates.is_empty() && 2 * rates.len() >= server.instances.len();
+        is_half_left && rates.iter().sum::<f64>() / count <= gauge.error_rate() / 2.0
+    }
+
     /// Makes a gauge for every instance there is, and gives up those of others.
     pub(super) fn keep_gauges(&self, directory: &Directory) {
         let began = self.0.clock.tick();
@@ -169,8 +194,6 @@ impl Registry {
         if !settings.enabled {
             return stop.cancelled().await;
         }
-        let interval = Duration::from_secs(settings.interval_seconds.max(1).into());
-        let mut due = self.0.clock.tick() + interval;
         let mut round = Round::default();
         let mut tries = tokio::time::interval(TRY);
         tries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -180,13 +203,7 @@ impl Registry {
                 Some(looked_at) = round.looking.next() => {
                     round.known.remove(&looked_at);
                 }
-                _ = tries.tick() => {
-                    let now = self.0.clock.tick();
-                    self.line_up(&mut round, now >= due);
-                    if now >= due {
-                        due = now + interval;
-                    }
-                }
+                _ = tries.tick() => self.line_up(&mut round),
             }
             while round.looking.len() < settings.at_once.max(1)
                 && let Some((server, at)) = round.waiting.pop_front()
@@ -196,23 +213,32 @@ impl Registry {
         }
     }
 
-    /// Lines up all, or those only that are to be tried, but none twice.
-    fn line_up(&self, round: &mut Round<'_>, is_due: bool) {
+    /// Lines up those that are due, and those that are to be tried, but none twice.
+    fn line_up(&self, round: &mut Round<'_>) {
         let (directory, now) = (self.directory(), self.0.clock.tick());
         for server in directory.all().filter(|server| server.state == State::Active) {
+            let interval = self.interval(server);
             for (at, instance) in server.instances.iter().enumerate() {
-                let circuit = self.gauge(&instance.id).map(|gauge| gauge.circuit(now));
-                let is_wanted = match circuit {
+                let Some(gauge) = self.gauge(&instance.id) else { continue };
+                let is_wanted = match gauge.circuit(now) {
                     // Asking a process would keep it awake; whether it lives is known anyway.
-                    Some(Circuit::Closed) => is_due && !is_program(instance),
-                    Some(Circuit::HalfOpen) => true,
-                    Some(Circuit::Open(_)) | None => false,
+                    Circuit::Closed if is_program(instance) && !server.checks.is_program() => false,
+                    Circuit::Closed => interval.is_some_and(|it| gauge.is_due(now, it)),
+                    Circuit::HalfOpen => true,
+                    Circuit::Open(_) => false,
                 };
                 if is_wanted && Self::is_looked_at(instance) && round.known.insert(instance.id) {
                     round.waiting.push_back((server.clone(), at));
                 }
             }
         }
+    }
+
+    /// How often the instances of a server are looked at; none for never.
+    fn interval(&self, server: &Server) -> Option<Duration> {
+        let seconds = server.checks.interval_seconds;
+        let seconds = seconds.unwrap_or(self.0.settings.health.interval_seconds.max(1));
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
     async fn look_at(&self, server: Arc<Server>, at: usize) -> InstanceId {
@@ -238,8 +264,14 @@ impl Registry {
         // Who is left alone is tried by this as by a call, by one at a time.
         let is_try = gauge.circuit(began) == Circuit::HalfOpen;
         let held = if is_try { Some(gauge.enter(true)?) } else { None };
-        let limit = Duration::from_secs(self.0.settings.health.timeout_seconds.max(1).into());
-        let failure = self.ask_how_it_is(instance, limit).await.err();
+        let seconds = server.checks.timeout_seconds;
+        let seconds = seconds.unwrap_or(self.0.settings.health.timeout_seconds).max(1);
+        let limit = Duration::from_secs(seconds.into());
+        let failure = if server.checks.is_program() {
+            Box::pin(self.have_it_looked_at(server, instance, limit)).await.err()
+        } else {
+            self.ask_how_it_is(instance, limit).await.err()
+        };
         let took = self.0.clock.tick().saturating_duration_since(began);
         let check = Check { at, took, failure };
         gauge.remember(check.clone());
@@ -252,6 +284,38 @@ impl Registry {
             held.let_go();
         }
         Some(check)
+    }
+
+    /// Has the program of somebody's choice look at an instance.
+    async fn have_it_looked_at(
+        &self,
+        server: &Server,
+        instance: &Instance,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let (command, args) = server.checks.command.split_first().ok_or("it has no command")?;
+        let told = [
+            ("TOLLHOUSE_SERVER", server.name.to_string()),
+            ("TOLLHOUSE_INSTANCE", instance.id.to_string()),
+            ("TOLLHOUSE_ENDPOINT", instance.endpoint.location()),
+        ];
+        let env = told.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
+        let (command, args) = (command.clone(), args.to_vec());
+        let run = Run { command, args, env, patience, output_bytes: CHECK_BYTES };
+        let ran = self.0.upstream.execute(run).await;
+        let ran = ran.map_err(|error| format!("its check cannot be run: {error}"))?;
+        match ran.exit {
+            Some(Exit::Code(0)) => Ok(()),
+            None => Err(format!("its check took longer than {} s", patience.as_secs())),
+            Some(exit) => {
+                let said = String::from_utf8_lossy(&ran.errors);
+                let said = said.lines().rev().find(|line| !line.trim().is_empty());
+                let is_plain = |letter: &char| !letter.is_control() && !is_hidden(*letter);
+                let said = said.unwrap_or_default().trim().chars().filter(is_plain);
+                let said: String = said.take(200).collect();
+                Err(format!("its check {exit}{}{said}", if said.is_empty() { "" } else { ": " }))
+            }
+        }
     }
 
     async fn ask_how_it_is(&self, instance: &Instance, limit: Duration) -> Result<(), String> {

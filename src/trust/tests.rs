@@ -49,6 +49,7 @@ fn server(on_change: OnChange) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
+        checks: crate::domain::CheckPolicy::default(),
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

@@ -428,3 +428,88 @@ fn policies_say_to_which_instances_calls_may_go() {
     let said = call(&gateway, "act");
     assert!(said.text().contains("to which policies let this one go"), "{}", said.text());
 }
+
+#[test]
+fn one_that_fails_much_more_often_than_others_is_left_alone_although_it_answers_at_times() {
+    let gateway = Gateway::start_with(
+        &[],
+        "registry: {health: {enabled: false}, breaker: {recovery_ms: 30000}}\npipeline: {max_attempts: 1}\n",
+    );
+    let (well, calls) = (Moody::new(), Arc::<AtomicUsize>::default());
+    let counted = calls.clone();
+    let ill = FakeServer::play(move |seen| {
+        let asked = seen.json();
+        let is_call = asked["method"] == "tools/call";
+        // Never twice in a row.
+        if is_call && counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            return Act::Close;
+        }
+        Act::Json(answer(&asked, &modern_result(&asked, TOOLS, DONE)))
+    });
+    let form = json!({"name": "wiki", "instances": [{"url": well.server.url}, {"url": ill.url}]});
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string()));
+    assert_eq!(made.status, 201, "{}", made.text());
+
+    let failed = (0..100).filter(|_| !is_done(&call(&gateway, "act"))).count();
+
+    // Of its first twenty calls half fail; then it is out.
+    assert!((10..=12).contains(&failed), "{failed}");
+    assert!((20..=24).contains(&calls.load(Ordering::SeqCst)));
+    let circuits: Vec<Value> = shown(&gateway).iter().map(|it| it["circuit"].clone()).collect();
+    assert_eq!(circuits, ["closed", "open"]);
+}
+
+#[test]
+fn servers_are_looked_at_as_often_and_in_the_way_that_is_wished() {
+    let gateway = Gateway::start_with(
+        &[],
+        "registry: {health: {interval_seconds: 3600, timeout_seconds: 1}}\n",
+    );
+    let (often, never) = (Moody::new(), Moody::new());
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let script = format!(
+        "echo \"$TOLLHOUSE_SERVER $TOLLHOUSE_ENDPOINT\" >> {}; echo 'disk is full' >&2; exit 3",
+        told.display()
+    );
+    let register = |name: &str, moody: &Moody, checks: Value| {
+        let form = json!({"name": name, "url": moody.server.url, "checks": checks}).to_string();
+        gateway.ask("POST", "/gateway/servers?wait=true", Some(&form))
+    };
+    assert_eq!(register("often", &often, json!({"interval_seconds": 1})).status, 201);
+    assert_eq!(register("never", &never, json!({"interval_seconds": 0})).status, 201);
+    let command = json!(["/bin/sh", "-c", script]);
+    let mine = Moody::new();
+    let made = register("mine", &mine, json!({"interval_seconds": 1, "command": command}));
+    assert_eq!(made.json()["data"]["checks"]["command"], command, "{}", made.text());
+
+    let checks = |name: &str| {
+        let server = gateway.ask("GET", &format!("/gateway/servers/{name}/instances"), None).json();
+        server["data"][0]["checks"].as_array().cloned().unwrap_or_default()
+    };
+    eventually("it is looked at twice", || (checks("often").len() > 1).then_some(()));
+    let check = eventually("the program looks", || checks("mine").pop());
+    assert_eq!(check["failure"], "its check ended with exit code 3: disk is full", "{check}");
+    assert_eq!(checks("never").len(), 0);
+    let said = std::fs::read_to_string(told).unwrap();
+    assert!(said.starts_with(&format!("mine {}\n", mine.server.url)), "{said}");
+
+    // What runs on the gateway's machine is not everybody's to say.
+    let (_, key) = gateway
+        .make_key("", &json!({"name": "ana", "permissions": ["servers:read", "servers:write"]}));
+    let wish = json!({"checks": {"command": ["/bin/true"]}}).to_string();
+    let said = gateway.ask_as(Some(&key), "PATCH", "/gateway/servers/often", Some(&wish));
+    assert_eq!(said.status, 403, "{}", said.text());
+    gateway.done(&[
+        "server",
+        "update",
+        "mine",
+        "--check-command",
+        "/bin/true",
+        "--check-every",
+        "2",
+    ]);
+    eventually("it is well", || checks("mine").pop()?["failure"].is_null().then_some(()));
+    let wrong = json!({"checks": {"timeout_seconds": 0}}).to_string();
+    assert_eq!(gateway.ask("PATCH", "/gateway/servers/mine", Some(&wrong)).status, 422);
+}

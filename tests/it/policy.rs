@@ -247,7 +247,6 @@ fn a_wrong_policy_is_refused_with_its_place_and_changes_nothing() {
     for (body, status, part) in [
         (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/to"),
         (json!({"name": "a", "actions": {"effect": "rate_limit"}}), 422, "/actions/limit"),
-        (json!({"name": "a", "actions": {"effect": "route"}}), 422, "/actions/to"),
         (
             json!({"name": "a", "actions": deny, "conditions": {"tool": "x"}}),
             422,

@@ -162,6 +162,11 @@ fn template(it: &Value) -> Result<Value, String> {
             form["balance"]["prefer"] = prefer.clone();
         }
     }
+    // As predecessors say it.
+    let every = balancer.and_then(|it| it.get("health_check_interval")?.as_u64());
+    if let Some(seconds) = every.filter(|_| it.get("checks").is_none()) {
+        form["checks"] = json!({ "interval_seconds": seconds });
+    }
     for name in [
         "description",
         "namespace",
@@ -169,6 +174,7 @@ fn template(it: &Value) -> Result<Value, String> {
         "timeout_seconds",
         "max_in_flight",
         "cache",
+        "checks",
         "on_change",
     ] {
         if let Some(value) = it.get(name).filter(|value| !value.is_null()) {

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{CachePolicy, Endpoint, Instance, Secret, Server, ServerAuth, ServerTls, Timestamp},
+    domain::{
+        CachePolicy, CheckPolicy, Endpoint, Instance, Secret, Server, ServerAuth, ServerTls,
+        Timestamp,
+    },
     registry::Directory,
 };
 
@@ -47,6 +50,9 @@ fn template(server: &Server, directory: &Directory) -> Value {
     }
     if server.cache != CachePolicy::default() {
         written["cache"] = json!(server.cache);
+    }
+    if server.checks != CheckPolicy::default() {
+        written["checks"] = json!(server.checks);
     }
     if let Some(on_change) = server.on_change {
         written["on_change"] = json!(on_change);

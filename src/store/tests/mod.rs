@@ -49,6 +49,7 @@ fn server(name: &str) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
+        checks: crate::domain::CheckPolicy::default(),
         instances: vec![Instance::new(Endpoint::Http {
             url,
             headers,

@@ -1,5 +1,8 @@
 //! Registering and retiring servers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
@@ -7,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     domain::{
-        Balance, CachePolicy, Instance, InstanceId, Namespace, NamespaceId, OnChange,
+        Balance, CachePolicy, CheckPolicy, Instance, InstanceId, Namespace, NamespaceId, OnChange,
         OrganizationId, Permission, Prefixing, Secret, Server, ServerAuth, ServerId, ServerTls,
         Sight, Slug, State, Timestamp,
     },
@@ -76,6 +79,9 @@ pub(crate) struct Form {
     /// How long what it says is kept.
     #[serde(default)]
     cache: CachePolicy,
+    /// How it is looked at when nobody calls it.
+    #[serde(default)]
+    checks: CheckPolicy,
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
@@ -106,6 +112,9 @@ pub(crate) struct ServerChange {
     /// How long what it says is kept.
     #[serde(default)]
     cache: Option<CachePolicy>,
+    /// How it is looked at when nobody calls it.
+    #[serde(default)]
+    checks: Option<CheckPolicy>,
     /// What people want of it.
     #[serde(default)]
     state: Option<State>,
@@ -179,7 +188,7 @@ impl Registry {
         let wanted = wanted.unwrap_or_else(Namespace::default_slug);
         let limit = self.0.settings.max_instances;
         let server = form.check(organization, (self.0.clock.now(), limit))?;
-        if server.instances.iter().any(is_program) {
+        if server.instances.iter().any(is_program) || server.checks.is_program() {
             caller.may(Permission::StdioExecute)?;
         }
         Ok((server, wanted))
@@ -193,7 +202,8 @@ impl Registry {
         wanted: ServerChange,
     ) -> Result<Arc<Server>, Error> {
         let (known, limit) = (self.known(caller, name)?, self.0.settings.max_instances);
-        if wanted.replicas.is_some() {
+        let is_program = wanted.checks.as_ref().is_some_and(CheckPolicy::is_program);
+        if wanted.replicas.is_some() || is_program {
             caller.may(Permission::StdioExecute)?;
         }
         let server = self.rewrite(caller, &known, move |server| {
@@ -209,6 +219,10 @@ impl Registry {
             if let Some(cache) = wanted.cache {
                 check_cache(&cache)?;
                 server.cache = server.cache.changed(cache);
+            }
+            if let Some(checks) = wanted.checks {
+                check_checks(&checks)?;
+                server.checks = std::mem::take(&mut server.checks).changed(checks);
             }
             if let Some(balance) = wanted.balance {
                 check_balance(&balance)?;
@@ -325,7 +339,8 @@ impl Form {
         }
         check_in_flight(self.max_in_flight)?;
         check_cache(&self.cache)?;
-        let cache = self.cache;
+        check_checks(&self.checks)?;
+        let (cache, checks) = (self.cache, self.checks.clone());
         check_balance(&self.balance)?;
         let (description, prefixing) = (self.description.clone(), self.prefix);
         let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
@@ -349,6 +364,7 @@ impl Form {
             on_change,
             balance,
             cache,
+            checks,
             origin: None,
         })
     }
@@ -401,6 +417,20 @@ fn check_cache(cache: &CachePolicy) -> Result<(), Error> {
     Ok(())
 }
 
+fn check_checks(checks: &CheckPolicy) -> Result<(), Error> {
+    if checks.interval_seconds.is_some_and(|it| it > CheckPolicy::LONGEST) {
+        return Err(wrong("checks", "interval_seconds lies between 0 (never) and 86,400"));
+    }
+    if checks.timeout_seconds.is_some_and(|it| !(1..=CheckPolicy::SLOWEST).contains(&it)) {
+        return Err(wrong("checks", "timeout_seconds lies between 1 and 300"));
+    }
+    let is_bad = |word: &String| word.len() > TEXT_LIMIT || word.contains('\0');
+    if checks.command.len() > CheckPolicy::WORDS || checks.command.iter().any(is_bad) {
+        return Err(wrong("checks", "command has more than 64 words, or one that cannot be"));
+    }
+    Ok(())
+}
+
 fn check_balance(balance: &Balance) -> Result<(), Error> {
     if balance.prefer.len() > PREFERENCES {
         return Err(wrong("balance", "it has more than 8 preferences"));
@@ -410,86 +440,4 @@ fn check_balance(balance: &Balance) -> Result<(), Error> {
 
 fn slug(member: &'static str, text: &str) -> Result<Slug, Error> {
     text.parse().map_err(|source| Error::Name { member, source })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn check(form: serde_json::Value) -> Result<Server, Error> {
-        let form: Form = serde_json::from_value(form).expect("a form");
-        form.check(OrganizationId::fixed(1), (Timestamp::from_ms(0), 10))
-    }
-
-    fn location(form: serde_json::Value) -> String {
-        check(form).expect("a good form").instances[0].endpoint.location()
-    }
-
-    #[test]
-    fn understands_every_spelling_of_a_command() {
-        for form in [
-            json!({"name": "a", "command": "npx -y 'a b'"}),
-            json!({"name": "a", "command": ["npx", "-y", "a b"]}),
-            json!({"name": "a", "command": "npx", "args": ["-y", "a b"]}),
-        ] {
-            assert_eq!(location(form), "npx -y a b");
-        }
-        let url = json!({"name": "a", "endpoint": "http://127.0.0.1:3000/mcp"});
-        assert_eq!(location(url), "http://127.0.0.1:3000/mcp");
-    }
-
-    #[test]
-    fn understands_every_spelling_of_a_transport() {
-        for (form, transport) in [
-            (json!({"url": "http://x/"}), "auto"),
-            (json!({"url": "http://x/", "transport": "auto"}), "auto"),
-            (json!({"url": "http://x/", "protocol": "https"}), "streamable_http"),
-            (json!({"url": "http://x/", "transport": "streamable_http"}), "streamable_http"),
-            (json!({"url": "http://x/", "protocol": "sse"}), "sse"),
-            (json!({"url": "ws://x/"}), "websocket"),
-            (json!({"url": "wss://x/", "transport": "websocket"}), "websocket"),
-            (json!({"command": "x", "transport": "stdio"}), "stdio"),
-        ] {
-            let mut form = form;
-            form["name"] = "a".into();
-            let server = check(form.clone()).unwrap_or_else(|error| panic!("{form}: {error}"));
-            assert_eq!(server.instances[0].endpoint.transport(), transport, "{form}");
-        }
-    }
-
-    #[test]
-    fn names_what_is_wrong() {
-        for (member, form) in [
-            ("name", json!({"name": "A b", "url": "http://x/"})),
-            ("url", json!({"name": "a"})),
-            ("url", json!({"name": "a", "url": "http://x/", "command": "x"})),
-            ("url", json!({"name": "a", "url": "ftp://x/"})),
-            ("url", json!({"name": "a", "url": "http://x/", "args": ["x"]})),
-            ("transport", json!({"name": "a", "url": "http://x/", "transport": "smoke"})),
-            ("transport", json!({"name": "a", "url": "http://x/", "transport": "stdio"})),
-            ("transport", json!({"name": "a", "url": "http://x/", "transport": "websocket"})),
-            ("transport", json!({"name": "a", "url": "ws://x/", "transport": "sse"})),
-            ("transport", json!({"name": "a", "command": "x", "transport": "sse"})),
-            ("command", json!({"name": "a", "command": ""})),
-            ("command", json!({"name": "a", "command": "a 'b"})),
-            ("headers", json!({"name": "a", "url": "http://x/", "headers": {"Host": "y"}})),
-            ("headers", json!({"name": "a", "url": "http://x/", "headers": {"X": "a\r\nb"}})),
-            (
-                "auth",
-                json!({"name": "a", "command": "x", "auth": {"type": "bearer", "token": "t"}}),
-            ),
-            ("tls", json!({"name": "a", "command": "x", "tls": {"ca": "y"}})),
-            ("env", json!({"name": "a", "command": "x", "env": {"LD_PRELOAD": "y"}})),
-            ("timeout_seconds", json!({"name": "a", "url": "http://x/", "timeout_seconds": 0})),
-        ] {
-            let error = check(form.clone()).expect_err(&form.to_string()).to_string();
-            assert!(error.starts_with(&format!("{member}:")), "{error}");
-        }
-        assert!(matches!(
-            check(json!({"name": "tollhouse", "url": "http://x/"})),
-            Err(Error::BuiltIn(_))
-        ));
-    }
 }
