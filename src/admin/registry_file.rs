@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::{extract::State, response::Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     access::{Caller, DEFAULT_ORGANIZATION},
@@ -33,7 +33,7 @@ pub(super) struct File {
     dry_run: bool,
 }
 
-/// Registers the servers that a file names, one by one, and tells of each what became of it.
+/// Registers the servers that a file names, and tells of each what became of it.
 pub(super) async fn read(
     Visitor(caller): Visitor,
     State(office): State<Office>,
@@ -42,55 +42,72 @@ pub(super) async fn read(
     let found = file::read(&asked.text);
     let unreadable = |error: Unreadable| Problem::new(Kind::Invalid, error.to_string());
     let found = found.map_err(|error| Failure::unprocessable(unreadable(error)))?;
-    let mut told = Vec::new();
+    let mut told: Vec<Told> = Vec::new();
+    let (mut forms, mut places) = (Vec::new(), Vec::new());
     for server in found {
-        let needs: Vec<&String> =
-            server.needs.iter().filter(|it| !asked.variables.contains_key(*it)).collect();
-        let (outcome, reason) = match needs.first() {
-            Some(_) => ("needs", "it needs what is named".to_owned()),
-            None => enter(&office, &caller, &server, &asked).await,
+        let needs = server.needs.iter().filter(|it| !asked.variables.contains_key(*it));
+        let needs: Vec<String> = needs.cloned().collect();
+        let looked_at = match needs.first() {
+            Some(_) => Err(("needs", "it needs what is named".to_owned())),
+            None => look_at(&office, &caller, &server, &asked),
         };
-        told.push(json!({
-            "name": server.name,
-            "outcome": outcome,
-            "reason": reason,
-            "needs": needs,
-        }));
+        let (outcome, reason) = match looked_at {
+            Ok(form) => {
+                forms.push((form, None));
+                places.push(told.len());
+                ("registered", String::new())
+            }
+            Err(told) => told,
+        };
+        told.push(Told { name: server.name, outcome, reason, needs });
+    }
+    if !forms.is_empty() {
+        let registered = office.registry.register_all(&caller, forms).await?;
+        for (place, registered) in places.into_iter().zip(registered) {
+            match registered {
+                Ok(server) => office.catalog.suspect(&server.id),
+                Err(error) => {
+                    (told[place].outcome, told[place].reason) = ("refused", error.to_string());
+                }
+            }
+        }
     }
     Ok(many(&told))
 }
 
-async fn enter(
+/// What became of a server that a file names.
+#[derive(Debug, Serialize)]
+struct Told {
+    name: String,
+    outcome: &'static str,
+    reason: String,
+    /// What must be given first.
+    needs: Vec<String>,
+}
+
+/// The form of a server that can be registered, or why it is not.
+fn look_at(
     office: &Office,
     caller: &Caller,
     found: &Found,
     asked: &File,
-) -> (&'static str, String) {
-    let form = match &found.form {
-        Ok(form) => file::filled(form, &asked.variables),
-        Err(reason) => return ("left_out", reason.clone()),
-    };
+) -> Result<Form, (&'static str, String)> {
+    let form = found.form.as_ref().map_err(|reason| ("left_out", reason.clone()))?;
+    let form = file::filled(form, &asked.variables);
     let sight = caller.principal().sight();
     if office.registry.directory().find(&sight, &found.name).is_some() {
-        return ("there", "a server of that name is there already".to_owned());
+        return Err(("there", "a server of that name is there already".to_owned()));
     }
-    let form: Form = match serde_json::from_value(form) {
-        Ok(form) => form,
-        Err(error) => return ("refused", error.to_string()),
-    };
+    let refused = |error: String| ("refused", error);
+    let read = |form| serde_json::from_value::<Form>(form).map_err(|it| refused(it.to_string()));
     if asked.dry_run {
-        return match office.registry.would_register(caller, form) {
+        let would = office.registry.would_register(caller, read(form)?);
+        return Err(match would {
             Ok(()) => ("ready", String::new()),
-            Err(error) => ("refused", error.to_string()),
-        };
+            Err(error) => refused(error.to_string()),
+        });
     }
-    match office.registry.register(caller, form).await {
-        Ok(server) => {
-            office.catalog.suspect(&server.id);
-            ("registered", String::new())
-        }
-        Err(error) => ("refused", error.to_string()),
-    }
+    read(form)
 }
 
 /// How servers are to be discovered.

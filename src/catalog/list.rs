@@ -388,7 +388,7 @@ impl Catalog {
             Some(State::Failed { .. }) => true,
             Some(State::Empty) | None => false,
         };
-        let is_gone = |id: &ServerId| !self.0.registry.directory().all().any(|it| it.id == *id);
+        let is_gone = |id: &ServerId| !self.0.registry.directory().has(id);
         let all_settled = || {
             let shelves = self.0.shelves.lock();
             awaited

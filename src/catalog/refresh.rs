@@ -98,7 +98,7 @@ impl Catalog {
     fn follow_directory(&self) {
         let directory = self.0.registry.directory();
         let mut shelves = self.0.shelves.lock();
-        shelves.retain(|place, _| directory.all().any(|server| server.id == place.server));
+        shelves.retain(|place, _| directory.has(&place.server));
         let mut new = Vec::new();
         for server in directory.all().filter(|server| !server.is_plain()) {
             shelves.entry(Place::shared(server.id)).or_insert_with(|| {
@@ -117,7 +117,7 @@ impl Catalog {
     /// What was said by servers that are not any more is of no use to anybody.
     fn forget_retired(&self) {
         let directory = self.0.registry.directory();
-        self.0.trust.retain(|known| directory.all().any(|server| server.id == *known));
+        self.0.trust.retain(|known| directory.has(known));
     }
 
     /// Asks those that are wanted and not being asked, as many at once as may be.
@@ -128,8 +128,8 @@ impl Catalog {
             if asking.len() >= self.0.settings.asked_at_once {
                 return true;
             }
-            let is_meant = |server: &&Arc<Server>| server.id == place.server && !server.is_plain();
-            if let Some(server) = directory.all().find(is_meant)
+            let server = directory.by_id(&place.server).filter(|it| !it.is_plain());
+            if let Some(server) = server
                 && let Some(limit_ms) = self.begin(*place)
             {
                 asking.push(Box::pin(self.clone().ask(server.clone(), place.askable, limit_ms)));

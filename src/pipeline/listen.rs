@@ -297,7 +297,7 @@ impl Pipeline {
         for listener in self.listeners.by_id.lock().values_mut() {
             let Listener { resources, caller, call, .. } = listener;
             resources.retain(|(id, uri), _| {
-                let Some(server) = directory.all().find(|known| known.id == *id) else {
+                let Some(server) = directory.by_id(id) else {
                     return false;
                 };
                 let item = Item::named(ItemKind::Resource, uri.clone());
@@ -350,7 +350,7 @@ impl Pipeline {
                 }
             }
             for (server, uri) in listener.resources.keys() {
-                let Some(server) = directory.all().find(|known| known.id == *server) else {
+                let Some(server) = directory.by_id(server) else {
                     continue;
                 };
                 let (all, by_owner) = wanted.entry(self.registry.spokesman(server).id).or_default();

@@ -1,6 +1,9 @@
 //! The directory: every server under its names, as one immutable view.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::route::Routes;
 use crate::domain::{
@@ -14,6 +17,7 @@ pub(crate) const BUILT_IN: &str = "tollhouse";
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     servers: BTreeMap<(OrganizationId, Slug), Arc<Server>>,
+    by_id: HashMap<ServerId, Arc<Server>>,
     namespaces: Vec<Namespace>,
     pub(super) routes: Routes,
     prefix: Prefixing,
@@ -30,9 +34,11 @@ impl Directory {
         prefix: Prefixing,
     ) -> Self {
         namespaces.sort_by(|a, b| a.slug.cmp(&b.slug));
-        let keyed = |server: Server| ((server.organization, server.name.clone()), Arc::new(server));
-        let servers = servers.into_iter().map(keyed).collect();
-        Self { servers, namespaces, routes, prefix }
+        let all = servers.into_iter().map(Arc::new);
+        let by_id: HashMap<_, _> = all.map(|server| (server.id, server)).collect();
+        let key = |server: &Arc<Server>| (server.organization, server.name.clone());
+        let servers = by_id.values().map(|server| (key(server), server.clone())).collect();
+        Self { servers, by_id, namespaces, routes, prefix }
     }
 
     /// Every server that lies in somebody's sight, by name.
@@ -47,13 +53,17 @@ impl Directory {
 
     /// The server as it is registered now; as it was, where it is not any more.
     pub(crate) fn current(&self, server: Arc<Server>) -> Arc<Server> {
-        let known = self.servers.get(&(server.organization, server.name.clone()));
-        known.filter(|known| known.id == server.id).cloned().unwrap_or(server)
+        self.by_id.get(&server.id).cloned().unwrap_or(server)
     }
 
     /// Whether a server is registered.
-    pub(super) fn has(&self, server: &ServerId) -> bool {
-        self.all().any(|known| known.id == *server)
+    pub(crate) fn has(&self, server: &ServerId) -> bool {
+        self.by_id.contains_key(server)
+    }
+
+    /// The server of an id.
+    pub(crate) fn by_id(&self, server: &ServerId) -> Option<&Arc<Server>> {
+        self.by_id.get(server)
     }
 
     /// A server by its name or its id, where it lies in somebody's sight.
@@ -64,7 +74,7 @@ impl Directory {
             return Some(server).filter(|server| sight.shows(server));
         }
         let id: ServerId = name.parse().ok()?;
-        self.servers(sight).find(|server| server.id == id)
+        self.by_id.get(&id).filter(|server| sight.shows(server))
     }
 
     /// The servers that take calls of MCP through an endpoint, by name. None where there is no such

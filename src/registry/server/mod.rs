@@ -136,24 +136,52 @@ impl Registry {
         form: Form,
         origin: Option<Box<str>>,
     ) -> Result<Arc<Server>, Error> {
+        let mut made = self.register_all(caller, vec![(form, origin)]).await?;
+        made.pop().expect("as many as were asked for")
+    }
+
+    /// Registers servers with one change, and tells of each what became of it: what is wrong with
+    /// one keeps no other out.
+    pub(crate) async fn register_all(
+        &self,
+        caller: &Caller,
+        forms: Vec<(Form, Option<Box<str>>)>,
+    ) -> Result<Vec<Result<Arc<Server>, Error>>, Error> {
         let sight = caller.principal().sight();
         if sight.names_servers() {
             return Err(Error::Limited);
         }
-        let (server, wanted) = self.checked(caller, form)?;
-        let server = Server { origin, ..server };
-        let name = server.name.clone();
+        let described = |(form, origin)| {
+            let (server, wanted) = self.checked(caller, form)?;
+            Ok::<_, Error>((Server { origin, ..server }, wanted))
+        };
+        let described: Vec<_> = forms.into_iter().map(described).collect();
         let (seen, settings) = (sight.clone(), self.0.settings.clone());
         let actor = caller.actor();
-        let written = self
-            .0
-            .store
-            .write(&actor, move |change| enter(change, server, wanted, &seen, &settings));
-        written.await?;
+        let written = self.0.store.write(&actor, move |change| {
+            let mut known = change.servers()?;
+            let mut entered = Vec::new();
+            for described in described {
+                let one = match described {
+                    Ok((server, wanted)) => {
+                        match enter(change, &mut known, server, wanted, (&seen, &settings)) {
+                            Err(error @ Error::Store(_)) => return Err(error),
+                            one => one,
+                        }
+                    }
+                    Err(error) => Err(error),
+                };
+                entered.push(one);
+            }
+            Ok(entered)
+        });
+        let entered = written.await?;
         self.settle().await?;
         let directory = self.directory();
-        let server = directory.find(&sight, name.as_str());
-        server.cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
+        let found = |(id, name): (ServerId, Slug)| {
+            directory.by_id(&id).cloned().ok_or_else(|| Error::NoSuchServer(name.to_string()))
+        };
+        Ok(entered.into_iter().map(|one| one.and_then(found)).collect())
     }
 
     /// Whether a form could be registered, as far as that is known without doing it.
@@ -281,19 +309,19 @@ impl Registry {
     }
 }
 
-/// Enters a server into its namespace, which is made where there is none of that name.
+/// Enters a server into its namespace, which is made where there is none of that name. Gives its id
+/// and name, and adds it to those that are known.
 fn enter(
     change: &mut Draft<'_>,
+    known: &mut Vec<Server>,
     server: Server,
     wanted: Slug,
-    sight: &Sight,
-    settings: &Settings,
-) -> Result<(), Error> {
-    let servers = change.servers()?;
-    if servers.len() >= settings.max_servers {
+    (sight, settings): (&Sight, &Settings),
+) -> Result<(ServerId, Slug), Error> {
+    if known.len() >= settings.max_servers {
         return Err(Error::TooMany(settings.max_servers));
     }
-    let mine = || servers.iter().filter(|other| other.organization == server.organization);
+    let mine = || known.iter().filter(|other| other.organization == server.organization);
     if mine().any(|other| other.name == server.name) {
         return Err(Error::Taken(server.name.to_string()));
     }
@@ -302,20 +330,21 @@ fn enter(
     if mine().count() >= quota as usize {
         return Err(Error::QuotaExceeded(quota));
     }
-    let known = namespace::find(change, server.organization, wanted.as_str())?;
-    let namespace = if let Some(known) = known {
-        known.id
-    } else {
-        let id = NamespaceId::fresh();
-        let made = Namespace::new(id, server.organization, wanted, server.created_at);
-        namespace::enter(change, &made, settings.max_namespaces)?;
-        id
-    };
+    let found = namespace::find(change, server.organization, wanted.as_str())?;
+    let namespace = found.as_ref().map_or_else(NamespaceId::fresh, |found| found.id);
+    // Nobody who is limited to some namespaces sees one that is made now.
     if !sight.may_show(namespace) {
         return Err(Error::Limited);
     }
-    change.put_server(&Server { namespace, ..server })?;
-    Ok(())
+    if found.is_none() {
+        let made = Namespace::new(namespace, server.organization, wanted, server.created_at);
+        namespace::enter(change, &made, settings.max_namespaces)?;
+    }
+    let server = Server { namespace, ..server };
+    change.put_server(&server)?;
+    let entered = (server.id, server.name.clone());
+    known.push(server);
+    Ok(entered)
 }
 
 impl Form {
