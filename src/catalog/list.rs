@@ -188,7 +188,8 @@ impl Catalog {
         if server.is_plain() {
             // It offers nothing here; whether it is there can be told.
             let check = self.0.registry.check(server, &server.instances[0]).await;
-            return check.and_then(|check| check.failure).map_or(Ok(()), Err);
+            let failure = check.and_then(|check| check.failure);
+            return failure.map_or(Ok(()), |failure| Err(failure.to_string()));
         }
         let wait = Duration::from_millis(self.0.settings.first_wait_ms);
         let place = Place::shared(server.id);

@@ -21,7 +21,7 @@ const LATEST: f64 = 0.2;
 /// The longest answer that counts: people who were asked something take longer.
 const LONGEST: Duration = Duration::from_mins(1);
 /// Checks that are remembered of each instance.
-const CHECKS: usize = 20;
+const CHECKS: usize = 16;
 
 /// What is known of one instance. Reading what calls are shared by takes no lock.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct Check {
     /// How long the answer took.
     pub(crate) took: Duration,
     /// Why there was none.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Arc<str>>,
 }
 
 /// What came of a call or a check.
@@ -225,6 +225,13 @@ impl Gauge {
 
     pub(super) fn remember(&self, check: Check) {
         let mut book = self.book.lock();
+        let mut check = check;
+        // Whoever is down says the same each time.
+        if let Some(before) = book.checks.back()
+            && before.failure == check.failure
+        {
+            check.failure.clone_from(&before.failure);
+        }
         if book.checks.len() >= CHECKS {
             book.checks.pop_front();
         }

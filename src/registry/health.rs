@@ -273,7 +273,7 @@ impl Registry {
             self.ask_how_it_is(instance, limit).await.err()
         };
         let took = self.0.clock.tick().saturating_duration_since(began);
-        let check = Check { at, took, failure };
+        let check = Check { at, took, failure: failure.map(Into::into) };
         gauge.remember(check.clone());
         let outcome = match &check.failure {
             None => Outcome::Answered(took),

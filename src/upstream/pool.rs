@@ -317,7 +317,14 @@ impl Pool {
         };
         let mut connections = self.connections.write();
         let ended = connections.of_accounts.extract_if(|_, connection| is_idle(connection));
-        let ended: Vec<_> = ended.map(|(_, connection)| connection).collect();
+        let mut ended: Vec<_> = ended.map(|(_, connection)| connection).collect();
+        // To those that nobody could speak to nothing leads, and there may be many.
+        let blank = connections.by_instance.extract_if(|_, connection| {
+            Arc::strong_count(connection) == 1
+                && connection.way.is_blank()
+                && connection.watch.is_blank()
+        });
+        ended.extend(blank.map(|(_, connection)| connection));
         drop(connections);
         self.end(ended);
     }

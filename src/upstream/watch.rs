@@ -66,6 +66,12 @@ impl Watch {
         self.0.lock().by_owner.get(owner).cloned().unwrap_or_default()
     }
 
+    /// Whether nobody wants to hear of anything.
+    pub(super) fn is_blank(&self) -> bool {
+        let state = self.0.lock();
+        state.wanted == Wanted::default() && state.by_owner.is_empty() && state.standing.is_none()
+    }
+
     /// Asks for nothing any more.
     pub(super) fn end(&self) {
         self.0.lock().standing = None;

@@ -81,6 +81,16 @@ impl Way {
         }
     }
 
+    /// Whether nothing is known of the instance that could not be found out anew: it is at a URL,
+    /// and no conversation with it is open.
+    pub(super) fn is_blank(&self) -> bool {
+        match self {
+            Self::Probed(probed) => probed.peer().is_none(),
+            Self::Http(http) => http.peer().is_none(),
+            Self::Link(_) | Self::Stdio(_) | Self::Plain(_) => false,
+        }
+    }
+
     /// Gives up what nobody needs any more.
     pub(super) fn rest(&self) {
         match self {
