@@ -1,6 +1,6 @@
 //! Fetching: one server is asked for all it offers.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -72,6 +72,8 @@ impl Catalog {
         let mut refused = HashSet::new();
         let before = self.offer_of(Place { server: server.id, askable });
         let mut room = (self.0.settings.bytes_per_server, Vetting::after(before));
+        // As long as the one of its lists that holds least long.
+        let mut holds: Option<Duration> = None;
         for kind in ItemKind::ALL {
             let has = match kind {
                 ItemKind::Tool => peer.capabilities.tools,
@@ -82,6 +84,7 @@ impl Catalog {
                 let taken =
                     self.fetch_kind((instance, party, account), kind, deadline, &mut room).await?;
                 items[kind as usize] = taken.entries;
+                holds = holds.into_iter().chain([taken.holds]).min();
                 notes.extend(taken.note);
                 refused.extend(taken.refused);
             }
@@ -91,7 +94,9 @@ impl Catalog {
         }
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         let (server, vetted) = (server.clone(), Vetted::default());
-        let mut offer = Offer { server, peer: Some(peer), items, note, refused, vetted };
+        let holds = holds.filter(|holds| !holds.is_zero());
+        let peer = Some(peer);
+        let mut offer = Offer { server, peer, items, note, refused, vetted, holds };
         self.vet(&mut offer, askable, room.1);
         Ok(offer)
     }
@@ -146,6 +151,8 @@ pub(super) const fn list_method(kind: ItemKind) -> Method {
 struct Page<'a> {
     items: Vec<&'a RawValue>,
     next: Option<String>,
+    /// How long it holds, as its server says.
+    ttl_ms: Option<f64>,
 }
 
 fn page(result: &RawValue, kind: ItemKind) -> Option<Page<'_>> {
@@ -162,6 +169,8 @@ fn page(result: &RawValue, kind: ItemKind) -> Option<Page<'_>> {
         resource_templates: Option<Vec<&'a RawValue>>,
         #[serde(default)]
         next_cursor: Option<String>,
+        #[serde(default)]
+        ttl_ms: Option<f64>,
     }
     let whole: Whole<'_> = serde_json::from_str(result.get()).ok()?;
     let items = match kind {
@@ -170,7 +179,7 @@ fn page(result: &RawValue, kind: ItemKind) -> Option<Page<'_>> {
         ItemKind::Resource => whole.resources,
         ItemKind::Template => whole.resource_templates,
     };
-    Some(Page { items: items?, next: whole.next_cursor })
+    Some(Page { items: items?, next: whole.next_cursor, ttl_ms: whole.ttl_ms })
 }
 
 /// What was taken of one list.
@@ -178,6 +187,8 @@ struct Taken {
     entries: Vec<Entry>,
     note: Option<String>,
     refused: HashSet<Box<str>>,
+    /// How long it holds, as its server says; zero where it does not.
+    holds: Duration,
 }
 
 /// What has been taken of one list so far.
@@ -192,6 +203,8 @@ struct Taking<'a> {
     cursors: HashSet<String>,
     refused: HashSet<Box<str>>,
     note: Option<String>,
+    /// As long as the one of its pages that holds least long; none before the first.
+    holds: Option<Duration>,
 }
 
 impl<'a> Taking<'a> {
@@ -210,16 +223,20 @@ impl<'a> Taking<'a> {
             cursors: HashSet::new(),
             refused: HashSet::new(),
             note: None,
+            holds: None,
         }
     }
 
     fn with_note(self, note: Option<String>) -> Taken {
-        Taken { entries: self.entries, note, refused: self.refused }
+        let holds = self.holds.unwrap_or_default();
+        Taken { entries: self.entries, note, refused: self.refused, holds }
     }
 
     /// Takes a page and says where the next one begins.
     fn take(&mut self, page: Page<'_>) -> Option<String> {
         let settings = &self.catalog.0.settings;
+        let holds = Duration::try_from_secs_f64(page.ttl_ms.unwrap_or_default() / 1_000.0);
+        self.holds = self.holds.into_iter().chain([holds.unwrap_or_default()]).min();
         for raw in page.items {
             if self.entries.len() >= settings.items_per_server {
                 let limit = settings.items_per_server;

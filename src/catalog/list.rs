@@ -311,10 +311,9 @@ impl Catalog {
     /// themselves, and nobody waits for them.
     fn due(&self, servers: &[Arc<Server>], now: Instant) -> Due {
         let settings = &self.0.settings;
-        let fresh = Duration::from_millis(settings.fresh_ms);
         let stale = Duration::from_millis(settings.stale_ms);
         let wait = Duration::from_millis(settings.wait_ms);
-        let mut due = Due::nothing(now + fresh);
+        let mut due = Due::nothing(now + Duration::from_millis(settings.fresh_ms));
         let shelves = self.0.shelves.lock();
         for server in servers {
             let place = Place::shared(server.id);
@@ -324,9 +323,14 @@ impl Catalog {
                 State::Failed { .. } => {}
                 State::Full { .. }
                     if self.0.upstream.is_asleep(self.0.registry.spokesman(server)) => {}
-                State::Full { at, .. } if now < *at + fresh => due.holds(*at + fresh),
-                State::Full { at, .. } if now < *at + stale => due.want(place),
-                State::Full { .. } => due.wait_for(place, wait),
+                State::Full { at, offer } => {
+                    let fresh = settings.fresh(server, offer.holds);
+                    match now.saturating_duration_since(*at) {
+                        age if age < fresh => due.holds(*at + fresh),
+                        age if !fresh.is_zero() && age < fresh.max(stale) => due.want(place),
+                        _ => due.wait_for(place, wait),
+                    }
+                }
             }
         }
         due

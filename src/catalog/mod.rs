@@ -20,6 +20,7 @@ mod view;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -32,7 +33,7 @@ use crate::{
         merge::Merged,
         shelf::{Place, Shelf},
     },
-    domain::{Clock, InvalidCursor, ItemKind, Scope, Slug, Target},
+    domain::{Clock, InvalidCursor, ItemKind, Scope, Server, Slug, Target},
     links::Links,
     observe::Metrics,
     problem::{Classify, Kind},
@@ -51,8 +52,11 @@ pub(crate) use view::View;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
-    /// Milliseconds for which a server's lists are served without asking it again.
+    /// Milliseconds for which a server's lists are served without asking it again, where it does
+    /// not say itself how long they hold.
     pub(crate) fresh_ms: u64,
+    /// The longest that a server can say.
+    pub(crate) longest_fresh_ms: u64,
     /// Milliseconds for which they are served while it is asked again.
     pub(crate) stale_ms: u64,
     /// Milliseconds for which lists are served that a server of an older revision has for clients
@@ -89,6 +93,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             fresh_ms: 10_000,
+            longest_fresh_ms: 3_600_000,
             stale_ms: 60_000,
             askable_fresh_ms: 300_000,
             wait_ms: 5_000,
@@ -104,6 +109,22 @@ impl Default for Settings {
             retry_max_seconds: 30,
             last_known_seconds: 0,
         }
+    }
+}
+
+impl Settings {
+    /// How long what a server offers is taken for fresh: as the operator says, or it does itself.
+    fn fresh(&self, server: &Server, holds: Option<Duration>) -> Duration {
+        if let Some(seconds) = server.cache.lists_seconds {
+            return Duration::from_secs(seconds.into());
+        }
+        let least = Duration::from_secs(1);
+        let said = holds.map(|holds| holds.clamp(least, self.longest_fresh().max(least)));
+        said.unwrap_or(Duration::from_millis(self.fresh_ms))
+    }
+
+    fn longest_fresh(&self) -> Duration {
+        Duration::from_millis(self.longest_fresh_ms.max(self.fresh_ms))
     }
 }
 

@@ -63,6 +63,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         note: None,
         refused: HashSet::new(),
         vetted: Vetted::default(),
+        holds: None,
     })
 });
 

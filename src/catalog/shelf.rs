@@ -1,6 +1,10 @@
 //! Shelves: what one server offered, and when it was asked.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -108,6 +112,8 @@ pub(super) struct Offer {
     pub(super) refused: HashSet<Box<str>>,
     /// What was found out about it.
     pub(super) vetted: Vetted,
+    /// How long it holds, as the server says; none where it says nothing, or that nobody knows.
+    pub(super) holds: Option<Duration>,
 }
 
 /// How much a server offers, for people.
@@ -376,6 +382,7 @@ pub(super) mod tests_support {
             note: None,
             refused: HashSet::new(),
             vetted: Vetted::default(),
+            holds: None,
         }
     }
 }

@@ -84,6 +84,9 @@ pub(super) struct Caching {
     /// Keep its resources for so long, instead of as it says itself; 0 keeps none
     #[arg(long = "cache-resources", value_name = "SECONDS", id = "cache_resources")]
     resources: Option<u32>,
+    /// Take its lists for fresh so long, instead of as it says itself; 0 asks for each
+    #[arg(long = "cache-lists", value_name = "SECONDS", id = "cache_lists")]
+    lists: Option<u32>,
     /// Keep what its tools answer that only read; 0 keeps none
     #[arg(long = "cache-tools", value_name = "SECONDS", id = "cache_tools")]
     tools: Option<u32>,
@@ -125,6 +128,7 @@ impl Caching {
     fn wish(self) -> Option<CacheWish> {
         let wish = CacheWish {
             resources_seconds: self.resources,
+            lists_seconds: self.lists,
             tools_seconds: self.tools,
             scope: self.scope,
         };
@@ -181,7 +185,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_tools", "cache_scope", "check_every", "check_within", "check_command"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_lists", "cache_tools", "cache_scope", "check_every", "check_within", "check_command"])]
 pub(super) struct Update {
     /// Name or id
     server: String,

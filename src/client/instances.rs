@@ -54,6 +54,9 @@ pub struct CacheWish {
     /// Resources, in seconds; none leaves it to the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources_seconds: Option<u32>,
+    /// Lists, in seconds; none leaves it to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists_seconds: Option<u32>,
     /// What tools answer that only read, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools_seconds: Option<u32>,

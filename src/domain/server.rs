@@ -111,6 +111,8 @@ impl Server {
 pub struct CachePolicy {
     /// How long resources are, in seconds; none leaves it to the server, and 0 keeps nothing.
     pub resources_seconds: Option<u32>,
+    /// How long lists are, in seconds; none leaves it to the server.
+    pub lists_seconds: Option<u32>,
     /// How long answers of tools are that only read, in seconds. Where nothing is said, or 0, they
     /// are not.
     pub tools_seconds: Option<u32>,
@@ -131,6 +133,7 @@ impl CachePolicy {
         }
         Self {
             resources_seconds: by.resources_seconds.or(self.resources_seconds),
+            lists_seconds: by.lists_seconds.or(self.lists_seconds),
             tools_seconds: by.tools_seconds.or(self.tools_seconds),
             scope: by.scope.or(self.scope),
         }

@@ -195,3 +195,40 @@ fn whoever_asks_the_same_at_once_waits_for_one_answer() {
     });
     assert_eq!(numbers, [0; 10]);
 }
+
+#[test]
+fn lists_hold_as_long_as_their_server_says_or_the_operator() {
+    let gateway = Gateway::start_with(&[], "catalog: {fresh_ms: 1, stale_ms: 1}\n");
+    let server = FakeServer::play(|seen| {
+        let asked = seen.json();
+        let listed = modern_result(&asked, TOOLS, "{}");
+        let listed = match asked["method"].as_str() {
+            Some("tools/list") => listed.replace(r#""ttlMs":0"#, r#""ttlMs":60000"#),
+            _ => listed,
+        };
+        Act::Json(answer(&asked, &listed))
+    });
+    let form = json!({"name": "memo", "url": server.url}).to_string();
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form));
+    assert_eq!(made.json()["data"]["tools"], 2, "{}", made.text());
+    let lists = || server.asked("tools/list").len();
+    let list = || {
+        let said = gateway.call("/servers/memo/mcp", "tools/list", "");
+        assert_eq!(said.json()["result"]["tools"].as_array().map(Vec::len), Some(2));
+    };
+    let before = lists();
+    for _ in 0..5 {
+        list();
+    }
+    assert_eq!(lists(), before, "it said that they hold for a minute");
+
+    gateway.done(&["server", "update", "memo", "--cache-lists", "0"]);
+    // The change itself has the server asked again.
+    eventually("it is asked again", || (lists() > before).then_some(()));
+    list();
+    let before = lists();
+    for _ in 0..3 {
+        list();
+    }
+    assert_eq!(lists(), before + 3);
+}

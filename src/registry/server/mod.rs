@@ -439,7 +439,7 @@ fn check_in_flight(most: Option<u32>) -> Result<(), Error> {
 }
 
 fn check_cache(cache: &CachePolicy) -> Result<(), Error> {
-    let all = [cache.resources_seconds, cache.tools_seconds];
+    let all = [cache.resources_seconds, cache.lists_seconds, cache.tools_seconds];
     if all.iter().flatten().any(|seconds| *seconds > CachePolicy::LONGEST) {
         return Err(wrong("cache", "nothing is kept for longer than 86,400 seconds"));
     }
