@@ -7,6 +7,7 @@
 mod docker;
 mod folder;
 mod kubernetes;
+mod mdns;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -50,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) docker: docker::Settings,
     /// Services of Kubernetes.
     pub(crate) kubernetes: kubernetes::Settings,
+    /// Servers that announce themselves on the local network.
+    pub(crate) mdns: mdns::Settings,
     /// What these variables hold, and where `~` is: known once the gateway starts.
     #[serde(skip)]
     pub(crate) variables: BTreeMap<String, Secret>,
@@ -68,6 +71,7 @@ impl Default for Settings {
             env: Vec::new(),
             docker: docker::Settings::default(),
             kubernetes: kubernetes::Settings::default(),
+            mdns: mdns::Settings::default(),
             variables: BTreeMap::new(),
             home: None,
         }
@@ -105,6 +109,9 @@ impl Settings {
         }
         if self.kubernetes.enabled {
             sources.push(Box::new(kubernetes::Kubernetes(self.kubernetes.clone())));
+        }
+        if self.mdns.enabled {
+            sources.push(Box::new(mdns::Mdns(self.mdns.clone())));
         }
         sources
     }

@@ -334,7 +334,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A name as it can be registered, as near to the one in the file as can be.
-fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     let mut slug = String::new();
     for c in name.trim().chars().flat_map(char::to_lowercase) {
         match c {
