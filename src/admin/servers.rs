@@ -1,5 +1,7 @@
 //! Servers.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Query, State},
     response::Response,
@@ -19,13 +21,24 @@ use crate::{
     registry::{Form, Registry, ServerChange},
 };
 
+/// Which servers are listed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    /// Those that bear this tag; all, where none is named.
+    #[serde(default)]
+    tag: Option<String>,
+}
+
 /// Lists servers.
 pub(super) async fn list(
     Visitor(caller): Visitor,
     State(office): State<Office>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Response, Failure> {
     let (directory, sight) = (office.registry.directory(), caller.principal().sight());
-    let servers = directory.servers(&sight);
+    let is_wanted =
+        |server: &&Arc<Server>| wanted.tag.as_ref().is_none_or(|tag| server.tags().contains(tag));
+    let servers = directory.servers(&sight).filter(is_wanted);
     let view = View::of(&caller);
     let shown: Vec<Value> = servers.map(|server| shown(&office, server, view)).collect();
     Ok(many(&shown))
@@ -130,6 +143,9 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "max_in_flight": server.max_in_flight,
         "cache": server.cache,
         "checks": server.checks,
+        "version": server.labels.as_ref().map(|labels| &labels.version),
+        "tags": server.tags(),
+        "metadata": server.labels.as_ref().map(|labels| &labels.metadata),
         "origin": server.origin,
         "balance": {
             "strategy": office.traffic.strategy_of(server),

@@ -49,6 +49,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         origin: None,
         cache: crate::domain::CachePolicy::default(),
         checks: crate::domain::CheckPolicy::default(),
+        labels: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

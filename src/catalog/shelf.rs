@@ -347,6 +347,7 @@ pub(super) mod tests_support {
             origin: None,
             cache: crate::domain::CachePolicy::default(),
             checks: crate::domain::CheckPolicy::default(),
+            labels: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

@@ -56,6 +56,9 @@ pub(super) struct Register {
     caching: Caching,
     #[command(flatten)]
     checking: Checking,
+    /// Word that it goes by with others; several may be given, and '' takes all away
+    #[arg(long = "tag", value_name = "TAG", id = "tags")]
+    tags: Vec<String>,
     /// How many processes of the command run
     #[arg(long, value_name = "N", conflicts_with = "endpoint")]
     replicas: Option<usize>,
@@ -185,7 +188,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_lists", "cache_tools", "cache_scope", "check_every", "check_within", "check_command"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_lists", "cache_tools", "cache_scope", "check_every", "check_within", "check_command", "tags"])]
 pub(super) struct Update {
     /// Name or id
     server: String,
@@ -204,6 +207,9 @@ pub(super) struct Update {
     caching: Caching,
     #[command(flatten)]
     checking: Checking,
+    /// Word that it goes by with others; several may be given, and '' takes all away
+    #[arg(long = "tag", value_name = "TAG", id = "tags")]
+    tags: Vec<String>,
 }
 
 /// Has so many processes of a server run.
@@ -234,6 +240,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
                 balance: wanted.sharing.balance(),
                 cache: wanted.caching.wish(),
                 checks: wanted.checking.policy()?,
+                tags: tags(wanted.tags),
                 replicas: None,
             };
             update(context, &wanted.server, &change).await
@@ -260,6 +267,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         balance: register.sharing.balance(),
         cache: register.caching.wish(),
         checks: register.checking.policy()?,
+        tags: tags(register.tags),
         replicas: register.replicas,
     };
     reach(context, Folder::MustBeThere, async |client| {
@@ -277,6 +285,11 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         Ok(())
     })
     .await
+}
+
+fn tags(said: Vec<String>) -> Option<Vec<String>> {
+    let is_said = !said.is_empty();
+    is_said.then(|| said.into_iter().filter(|tag| !tag.is_empty()).collect())
 }
 
 /// What came of registering a server.

@@ -78,6 +78,9 @@ pub struct ServerForm {
     /// How long what it says is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheWish>,
+    /// Words that it goes by with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
     /// How it is looked at when nobody calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<CheckPolicy>,

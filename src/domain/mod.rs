@@ -65,7 +65,7 @@ pub use rate_limit::{
 pub use record::{AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map, exposed_option};
-pub use server::{CachePolicy, CacheScope, CheckPolicy, Health, Instance, Server, State};
+pub use server::{CachePolicy, CacheScope, CheckPolicy, Health, Instance, Labels, Server, State};
 pub use session::SessionRecord;
 pub use sight::{Limits, Sight};
 pub use text::{is_hidden, without_unseen};

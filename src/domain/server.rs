@@ -52,12 +52,21 @@ pub struct Server {
     /// How it is looked at when nobody calls it.
     #[serde(default)]
     pub checks: CheckPolicy,
+    /// What people write on it, where they do.
+    #[serde(default)]
+    pub labels: Option<Box<Labels>>,
     /// Where it was discovered; none where somebody registered it.
     #[serde(default)]
     pub origin: Option<Box<str>>,
 }
 
 impl Server {
+    /// The words that it goes by with others.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.labels.as_ref().map_or(&[], |labels| &labels.tags)
+    }
+
     /// Whether it speaks no MCP, but plain HTTP: then all its instances do.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -78,6 +87,7 @@ impl Server {
             && self.max_in_flight == other.max_in_flight
             && self.cache == other.cache
             && self.checks == other.checks
+            && self.labels == other.labels
             && self.balance == other.balance
             && self.on_change == other.on_change
             && self.instances.len() == other.instances.len()
@@ -100,6 +110,7 @@ impl Server {
         self.max_in_flight = other.max_in_flight;
         self.cache = other.cache;
         self.checks = other.checks;
+        self.labels = other.labels;
         self.balance = other.balance;
         self.on_change = other.on_change;
     }
@@ -138,6 +149,29 @@ impl CachePolicy {
             scope: by.scope.or(self.scope),
         }
     }
+}
+
+/// What people write on a server, for themselves, for lists and for policies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// Which version it is.
+    pub version: String,
+    /// Words that it goes by with others, each once, in order.
+    pub tags: Vec<String>,
+    /// Anything else.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Labels {
+    /// Tags of a server.
+    pub const TAGS: usize = 32;
+    /// Letters of a tag, or of a version.
+    pub const WORD: usize = 64;
+    /// Members of the rest.
+    pub const MEMBERS: usize = 32;
+    /// Letters of one of them.
+    pub const MEMBER: usize = 256;
 }
 
 /// How instances of a server are looked at when nobody calls them; what is not said is left to the

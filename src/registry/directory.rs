@@ -169,6 +169,7 @@ mod tests {
             origin: None,
             cache: crate::domain::CachePolicy::default(),
             checks: crate::domain::CheckPolicy::default(),
+            labels: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),
             updated_at: Timestamp::from_ms(0),

@@ -264,6 +264,7 @@ mod tests {
             origin: None,
             cache: crate::domain::CachePolicy::default(),
             checks: crate::domain::CheckPolicy::default(),
+            labels: None,
             instances: (0..count).map(|_| instance(&[])).collect(),
             created_at: crate::domain::Timestamp::from_ms(0),
             updated_at: crate::domain::Timestamp::from_ms(0),

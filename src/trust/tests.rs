@@ -50,6 +50,7 @@ fn server(on_change: OnChange) -> Server {
         origin: None,
         cache: crate::domain::CachePolicy::default(),
         checks: crate::domain::CheckPolicy::default(),
+        labels: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

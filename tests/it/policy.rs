@@ -570,3 +570,45 @@ fn the_policy_that_the_readme_shows_is_one() {
         (json!(true), json!(false), json!(true))
     );
 }
+
+#[test]
+fn policies_and_lists_go_by_the_tags_of_servers() {
+    let gateway = Gateway::start();
+    let server = FakeServer::modern(
+        r#"{"name":"look","inputSchema":{"type":"object"}}"#,
+        r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#,
+    );
+    gateway.done(&["register", "one", "--endpoint", &server.url, "--tag", "prod", "--tag", "eu"]);
+    let form = json!({"name": "two", "url": server.url, "tags": ["eu", "test", "eu"],
+        "version": "2.1", "metadata": {"owner": "ana"}});
+    let made = gateway.ask("POST", "/gateway/servers?wait=true", Some(&form.to_string())).json();
+    assert_eq!(made["data"]["tags"], json!(["eu", "test"]), "{made}");
+    assert_eq!(made["data"]["metadata"]["owner"], "ana");
+    let listed = |tag: &str| {
+        let all = gateway.ask("GET", &format!("/gateway/servers?tag={tag}"), None).json();
+        let all = all["data"].as_array().expect("a list").clone();
+        all.iter().map(|it| it["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("eu"), ["one", "two"]);
+    assert_eq!(listed("prod"), ["one"]);
+
+    let policy = json!({
+        "name": "hands off",
+        "conditions": {"match": "all", "rules": [
+            {"field": "server.tags", "operator": "contains", "value": "prod"},
+        ]},
+        "actions": {"effect": "deny"},
+    });
+    let made = gateway.ask("POST", "/policies", Some(&policy.to_string()));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let call = |name: &str| {
+        let arguments = format!(r#""name":"{name}""#);
+        let said = gateway.call_named("/mcp", "tools/call", Some(name), &arguments);
+        said.json()["result"]["content"][0]["text"] == "done"
+    };
+    assert_eq!([call("one__look"), call("two__look")], [false, true]);
+    gateway.done(&["server", "update", "one", "--tag", ""]);
+    assert!(call("one__look"));
+    let wrong = json!({"tags": ["a b"]}).to_string();
+    assert_eq!(gateway.ask("PATCH", "/gateway/servers/one", Some(&wrong)).status, 422);
+}

@@ -336,7 +336,9 @@ impl Compiler<'_> {
         let takes = self.fields.named[slot].field.takes();
         let is_for_text =
             matches!(operator, Operator::StartsWith | Operator::EndsWith | Operator::Regex);
-        if (is_for_text || operator == Operator::Contains) && !takes.is_text() {
+        let may_contain = takes.is_text() || takes == Takes::Words;
+        let is_odd = is_for_text && !takes.is_text();
+        if is_odd || (operator == Operator::Contains && !may_contain) {
             let reason =
                 format!("{} is for texts; this field is {}", operator.as_str(), takes.words());
             return Err(Wrong::new(at_operator, reason));

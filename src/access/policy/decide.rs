@@ -360,6 +360,7 @@ fn holds(test: &Test, value: &Value<'_>) -> Result<bool, &'static str> {
             (Value::Json(Json::Array(items)), wanted) => {
                 items.iter().any(|item| is_same_json(item, wanted))
             }
+            (Value::Words(words), Json::String(wanted)) => words.contains(wanted),
             (value, Json::String(part)) => text(value)?.contains(&**part),
             _ => return Err("it is no list"),
         },
@@ -390,6 +391,7 @@ fn is_same(value: &Value<'_>, wanted: &Json) -> bool {
     match (value, wanted) {
         (Value::Text(text), Json::String(wanted)) => **text == **wanted,
         (Value::Flag(flag), Json::Bool(wanted)) => flag == wanted,
+        (Value::Words(words), Json::String(wanted)) => words.contains(wanted),
         (Value::Number(number), Json::Number(wanted)) => {
             compare_numbers(&Number::from(*number), wanted) == Some(Ordering::Equal)
         }
@@ -459,6 +461,7 @@ pub(super) fn shown(named: &Named, value: &Value<'_>) -> String {
         Value::Text(said) => text(said),
         Value::Number(number) => number.to_string(),
         Value::Flag(flag) => flag.to_string(),
+        Value::Words(words) => text(&words.join(" ")),
         Value::Json(Json::String(said)) => text(said),
         // Lists and objects may hold anything, also secrets under names nobody sees here.
         Value::Json(Json::Array(items)) => format!("\"[{} items]\"", items.len()),

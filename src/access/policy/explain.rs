@@ -255,7 +255,7 @@ impl<'q> Scene<'q> {
             server_facts(server, namespaces)
         } else {
             let namespace = question.namespace.as_deref();
-            ServerFacts { name: &question.server, id: None, namespace }
+            ServerFacts { name: &question.server, id: None, namespace, tags: &[] }
         };
         let annotations = question.annotations.as_ref().or(item.map(|item| &item.annotations));
         Ok(Self {

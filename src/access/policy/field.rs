@@ -13,7 +13,7 @@ use crate::{
 
 /// Every field, for those who look for one.
 pub(super) const NAMES: &str = "caller.kind, caller.id, caller.user, caller.role, caller.organization, \
-    endpoint, namespace, server.name, server.id, item.kind, item.name, tool.name, prompt.name, \
+    endpoint, namespace, server.name, server.id, server.tags, item.kind, item.name, tool.name, prompt.name, \
     resource.uri, tool.annotations.readOnlyHint, .destructiveHint, .idempotentHint, \
     .openWorldHint and .title, method, arguments.…, client.name, client.revision, transport, \
     time.hour, time.weekday and time.date";
@@ -38,6 +38,7 @@ pub(super) enum Field {
     Namespace,
     ServerName,
     ServerId,
+    ServerTags,
     ItemKind,
     ItemName,
     ToolName,
@@ -74,6 +75,8 @@ pub(super) enum Takes {
     Hour,
     /// True or false.
     Flag,
+    /// One of the words there are.
+    Words,
     /// Any JSON: a client decides what it is.
     Anything,
 }
@@ -102,6 +105,7 @@ impl Field {
             "namespace" => Self::Namespace,
             "server.name" => Self::ServerName,
             "server.id" => Self::ServerId,
+            "server.tags" => Self::ServerTags,
             "item.kind" => Self::ItemKind,
             "item.name" => Self::ItemName,
             "tool.name" => Self::ToolName,
@@ -148,6 +152,7 @@ impl Field {
             Self::Date(_) => Takes::Date,
             Self::Hour(_) => Takes::Hour,
             Self::ReadOnly | Self::Destructive | Self::Idempotent | Self::OpenWorld => Takes::Flag,
+            Self::ServerTags => Takes::Words,
             Self::Argument(_) => Takes::Anything,
             _ => Takes::Text,
         }
@@ -158,9 +163,9 @@ impl Takes {
     /// Whether this is a value the field could have.
     pub(super) fn admits(self, value: &Json) -> bool {
         match (self, value) {
-            (Self::Anything, _) | (Self::Text, Json::String(_)) | (Self::Flag, Json::Bool(_)) => {
-                true
-            }
+            (Self::Anything, _)
+            | (Self::Text | Self::Words, Json::String(_))
+            | (Self::Flag, Json::Bool(_)) => true,
             (Self::OneOf(words), Json::String(text)) => words.contains(&&**text),
             (Self::Role, Json::String(text)) => text.parse::<Role>().is_ok(),
             (Self::Date, Json::String(text)) => {
@@ -180,13 +185,14 @@ impl Takes {
             Self::Date => "a date such as 2026-11-25".to_owned(),
             Self::Hour => "a whole number from 0 to 23".to_owned(),
             Self::Flag => "true or false".to_owned(),
+            Self::Words => "a word".to_owned(),
             Self::Anything => "any value".to_owned(),
         }
     }
 
     /// Whether its values are texts, or may be.
     pub(super) const fn is_text(self) -> bool {
-        !matches!(self, Self::Hour | Self::Flag)
+        !matches!(self, Self::Hour | Self::Flag | Self::Words)
     }
 }
 
@@ -211,6 +217,7 @@ pub(super) struct ServerFacts<'a> {
     pub(super) name: &'a str,
     pub(super) id: Option<ServerId>,
     pub(super) namespace: Option<&'a str>,
+    pub(super) tags: &'a [String],
 }
 
 /// What is known of an item.
@@ -247,6 +254,8 @@ pub(super) enum Value<'a> {
     Number(i64),
     Flag(bool),
     Json(&'a Json),
+    /// Several words, any of which may be meant.
+    Words(&'a [String]),
 }
 
 impl<'a> From<&'a str> for Value<'a> {
@@ -275,6 +284,10 @@ impl Facts<'_> {
             Field::ServerId => {
                 self.server.id.map_or(Value::Missing, |id| Value::Text(id.to_string().into()))
             }
+            Field::ServerTags => match self.server.tags {
+                [] => Value::Missing,
+                tags => Value::Words(tags),
+            },
             Field::ItemKind => self.of_item(|item| item.kind.as_str().into()),
             Field::ItemName => self.of_item(|item| item.name.into()),
             Field::ToolName => self.name_of(ItemKind::Tool),

@@ -277,8 +277,9 @@ fn server_facts<'a>(
             name: server.name.as_str(),
             id: Some(server.id),
             namespace: namespaces.get(&server.namespace).map(Slug::as_str),
+            tags: server.tags(),
         },
-        None => ServerFacts { name: OWN, id: None, namespace: None },
+        None => ServerFacts { name: OWN, id: None, namespace: None, tags: &[] },
     }
 }
 

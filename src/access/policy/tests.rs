@@ -75,7 +75,7 @@ impl Trial {
             principal: &self.principal,
             scope: &Scope::Everything,
             client: &self.client,
-            server: ServerFacts { name: "files", id: None, namespace: Some("default") },
+            server: ServerFacts { name: "files", id: None, namespace: Some("default"), tags: &[] },
             item: Some(ItemFacts {
                 kind: ItemKind::Tool,
                 name: "write",

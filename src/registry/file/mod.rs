@@ -175,6 +175,9 @@ fn template(it: &Value) -> Result<Value, String> {
         "max_in_flight",
         "cache",
         "checks",
+        "version",
+        "tags",
+        "metadata",
         "on_change",
     ] {
         if let Some(value) = it.get(name).filter(|value| !value.is_null()) {

@@ -51,6 +51,13 @@ fn template(server: &Server, directory: &Directory) -> Value {
     if server.cache != CachePolicy::default() {
         written["cache"] = json!(server.cache);
     }
+    if let Some(labels) = &server.labels {
+        written["tags"] = json!(labels.tags);
+        written["metadata"] = json!(labels.metadata);
+        if !labels.version.is_empty() {
+            written["version"] = labels.version.as_str().into();
+        }
+    }
     if server.checks != CheckPolicy::default() {
         written["checks"] = json!(server.checks);
     }

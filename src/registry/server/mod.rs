@@ -1,5 +1,6 @@
 //! Registering and retiring servers.
 
+mod check;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +23,6 @@ use crate::{
     },
     store::Draft,
 };
-
-/// The most calls in flight that a server may want.
-const MOST_IN_FLIGHT: u32 = 100_000;
-/// The most preferences of a server.
-const PREFERENCES: usize = 8;
 
 /// What somebody asks to be registered. Spellings of the predecessors are understood.
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +75,15 @@ pub(crate) struct Form {
     /// How long what it says is kept.
     #[serde(default)]
     cache: CachePolicy,
+    /// Which version it is.
+    #[serde(default)]
+    version: Option<String>,
+    /// Words that it goes by with others.
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    /// Anything else that people write on it.
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, String>>,
     /// How it is looked at when nobody calls it.
     #[serde(default)]
     checks: CheckPolicy,
@@ -112,6 +117,15 @@ pub(crate) struct ServerChange {
     /// How long what it says is kept.
     #[serde(default)]
     cache: Option<CachePolicy>,
+    /// Which version it is.
+    #[serde(default)]
+    version: Option<String>,
+    /// Words that it goes by with others.
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    /// Anything else that people write on it.
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, String>>,
     /// How it is looked at when nobody calls it.
     #[serde(default)]
     checks: Option<CheckPolicy>,
@@ -241,19 +255,21 @@ impl Registry {
             server.on_change = wanted.on_change.or(server.on_change);
             server.state = wanted.state.unwrap_or(server.state);
             if let Some(most) = wanted.max_in_flight {
-                check_in_flight(Some(most))?;
+                check::in_flight(Some(most))?;
                 server.max_in_flight = Some(most);
             }
             if let Some(cache) = wanted.cache {
-                check_cache(&cache)?;
+                check::cache(&cache)?;
                 server.cache = server.cache.changed(cache);
             }
             if let Some(checks) = wanted.checks {
-                check_checks(&checks)?;
+                check::checks(&checks)?;
                 server.checks = std::mem::take(&mut server.checks).changed(checks);
             }
+            let said = (wanted.version, wanted.tags, wanted.metadata);
+            server.labels = check::labels(server.labels.take(), said)?;
             if let Some(balance) = wanted.balance {
-                check_balance(&balance)?;
+                check::balance(&balance)?;
                 server.balance = balance;
             }
             Ok(())
@@ -366,11 +382,13 @@ impl Form {
         {
             return Err(wrong("timeout_seconds", "it must lie between 1 and 3,600"));
         }
-        check_in_flight(self.max_in_flight)?;
-        check_cache(&self.cache)?;
-        check_checks(&self.checks)?;
+        check::in_flight(self.max_in_flight)?;
+        check::cache(&self.cache)?;
+        check::checks(&self.checks)?;
         let (cache, checks) = (self.cache, self.checks.clone());
-        check_balance(&self.balance)?;
+        let said = (self.version.clone(), self.tags.clone(), self.metadata.clone());
+        let labels = check::labels(None, said)?;
+        check::balance(&self.balance)?;
         let (description, prefixing) = (self.description.clone(), self.prefix);
         let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
         let (on_change, balance) = (self.on_change, self.balance.clone());
@@ -394,6 +412,7 @@ impl Form {
             balance,
             cache,
             checks,
+            labels,
             origin: None,
         })
     }
@@ -429,42 +448,6 @@ impl Form {
         let copies = (1..replicas).map(|_| Instance { id: InstanceId::fresh(), ..first.clone() });
         Ok(copies.chain([first.clone()]).collect())
     }
-}
-
-fn check_in_flight(most: Option<u32>) -> Result<(), Error> {
-    if most.is_some_and(|most| !(1..=MOST_IN_FLIGHT).contains(&most)) {
-        return Err(wrong("max_in_flight", "it must lie between 1 and 100,000"));
-    }
-    Ok(())
-}
-
-fn check_cache(cache: &CachePolicy) -> Result<(), Error> {
-    let all = [cache.resources_seconds, cache.lists_seconds, cache.tools_seconds];
-    if all.iter().flatten().any(|seconds| *seconds > CachePolicy::LONGEST) {
-        return Err(wrong("cache", "nothing is kept for longer than 86,400 seconds"));
-    }
-    Ok(())
-}
-
-fn check_checks(checks: &CheckPolicy) -> Result<(), Error> {
-    if checks.interval_seconds.is_some_and(|it| it > CheckPolicy::LONGEST) {
-        return Err(wrong("checks", "interval_seconds lies between 0 (never) and 86,400"));
-    }
-    if checks.timeout_seconds.is_some_and(|it| !(1..=CheckPolicy::SLOWEST).contains(&it)) {
-        return Err(wrong("checks", "timeout_seconds lies between 1 and 300"));
-    }
-    let is_bad = |word: &String| word.len() > TEXT_LIMIT || word.contains('\0');
-    if checks.command.len() > CheckPolicy::WORDS || checks.command.iter().any(is_bad) {
-        return Err(wrong("checks", "command has more than 64 words, or one that cannot be"));
-    }
-    Ok(())
-}
-
-fn check_balance(balance: &Balance) -> Result<(), Error> {
-    if balance.prefer.len() > PREFERENCES {
-        return Err(wrong("balance", "it has more than 8 preferences"));
-    }
-    Ok(())
 }
 
 fn slug(member: &'static str, text: &str) -> Result<Slug, Error> {

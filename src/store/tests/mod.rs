@@ -50,6 +50,7 @@ fn server(name: &str) -> Server {
         origin: None,
         cache: crate::domain::CachePolicy::default(),
         checks: crate::domain::CheckPolicy::default(),
+        labels: None,
         instances: vec![Instance::new(Endpoint::Http {
             url,
             headers,
