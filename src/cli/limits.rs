@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, out::Format, policies::read, reach::reach};
+use super::{Context, Failure, definition::definition, out::Format, reach::reach};
 use crate::{
     app::Folder,
     client::{LimitUsage, LimitView},
@@ -122,13 +122,6 @@ fn window(text: &str) -> Result<(u32, String), String> {
 
 impl Terms {
     fn definition(self, name: Option<String>) -> Result<Value, Failure> {
-        let mut said = match &self.file {
-            None => Map::new(),
-            Some(file) => match read(file)? {
-                Value::Object(said) => said,
-                _ => unreachable!("what is read is an object"),
-            },
-        };
         let is_active = (self.on || self.off).then_some(self.on);
         let limits: Vec<Value> = self
             .limits
@@ -150,14 +143,7 @@ impl Terms {
             ("description", self.description.map(Value::from)),
             ("is_active", is_active.map(Value::from)),
         ];
-        let members =
-            members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        said.extend(members);
-        if said.is_empty() {
-            let fix = "say what changes, such as --limit 200/1m";
-            return Err(Failure::misuse("nothing is to be changed", fix));
-        }
-        Ok(said.into())
+        definition(self.file.as_deref(), members, "say what changes, such as --limit 200/1m")
     }
 }
 

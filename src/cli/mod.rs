@@ -4,6 +4,7 @@ mod arguments;
 mod config;
 mod consents;
 mod db;
+mod definition;
 mod doctor;
 mod failure;
 mod holder;

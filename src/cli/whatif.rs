@@ -13,7 +13,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, out::Format, policies::read, reach::reach, table::table};
+use super::{Context, Failure, definition::read, out::Format, reach::reach, table::table};
 use crate::{
     app::Folder,
     client::{Client, ReplayedCall},
