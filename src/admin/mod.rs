@@ -1,6 +1,7 @@
 //! The office: REST for people and their tools. Every route, on one screen.
 
 mod app_token;
+mod audit;
 mod auth;
 mod bridge;
 mod changes;
@@ -163,6 +164,11 @@ fn routes() -> Vec<Route> {
         get("/api/admin/sessions/{id}", Known, sessions::show),
         delete("/api/admin/sessions/{id}", Known, sessions::end),
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
+        get("/admin/logs", May(P::AuditRead), audit::list),
+        get("/api/admin/logs", May(P::AuditRead), audit::list),
+        get("/admin/audit", May(P::AuditRead), audit::list),
+        get("/api/admin/audit", May(P::AuditRead), audit::list),
+        get("/api/admin/audit/verify", May(P::SystemManage), audit::verify),
     ];
     routes.extend(places());
     routes.extend(signing_in());

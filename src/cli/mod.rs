@@ -1,6 +1,7 @@
 //! The key: the command line. One file per family of commands.
 
 mod arguments;
+mod audit;
 mod config;
 mod consents;
 mod db;
@@ -208,6 +209,9 @@ enum Verb {
     /// Write down which definitions servers offer, or verify it
     #[command(after_help = "Example:\n  tollhouse lock && tollhouse lock verify")]
     Lock(lock::Lock),
+    /// Who changed what: list, verify, export
+    #[command(subcommand, after_help = "Example:\n  tollhouse audit list")]
+    Audit(audit::Audit),
     /// Look at everything that is commonly wrong
     Doctor(doctor::Doctor),
     /// Settings: show, validate
@@ -282,6 +286,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Route(routes) => routes::run(context, routes).await?,
         Verb::Trust(trust) => trust::run(context, trust).await?,
         Verb::Lock(lock) => return lock::run(context, lock).await,
+        Verb::Audit(audit) => return audit::run(context, audit).await,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,

@@ -1,6 +1,7 @@
 //! The visitor: speaks to a running gateway.
 
 mod answer;
+mod audit;
 mod call;
 mod consents;
 mod instances;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use self::{
+    audit::{AuditCheck, AuditFault, AuditView},
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
     instances::{

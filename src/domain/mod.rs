@@ -62,7 +62,7 @@ pub use rate_limit::{
     Algorithm, Dimension, LimitScope, LimitStanding, LimitStandings, LimitTallies, RateLimit,
     RateLimitForm, UnknownDimension, Window,
 };
-pub use record::{AuditLine, Change, FeedEntry, Noun};
+pub use record::{AuditHead, AuditLine, Change, FeedEntry, Noun};
 pub use role::{Permission, Permissions, Role, UnknownRole};
 pub use secret::{Secret, exposed, exposed_map, exposed_option};
 pub use server::{CachePolicy, CacheScope, CheckPolicy, Health, Instance, Labels, Server, State};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Timestamp};
+use super::{Actor, Digest, OrganizationId, Timestamp};
 
 /// What kind of thing a change is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,6 +102,44 @@ pub struct AuditLine {
     /// What is to be said beside that, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whose thing it is; none where it belongs to no organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationId>,
+    /// The SHA-256 over the same of the line before and all else that stands here; none in lines
+    /// of before there was a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Digest>,
+}
+
+impl AuditLine {
+    /// What chains the line to the one before it.
+    ///
+    /// # Panics
+    ///
+    /// Never: a line is always JSON.
+    #[must_use]
+    pub fn link(&self, before: Option<Digest>) -> Digest {
+        let plain = Self { chain: None, ..self.clone() };
+        let text = serde_json::to_vec(&plain).expect("a line is always JSON");
+        let before = before.map_or([0; 32], |digest| digest.0);
+        Digest(openssl::sha::sha256(&[&before[..], &text].concat()))
+    }
+
+    /// The line, chained to the one before it.
+    #[must_use]
+    pub fn chained(self, before: Option<Digest>) -> Self {
+        let chain = Some(self.link(before));
+        Self { chain, ..self }
+    }
+}
+
+/// The end of the audit, kept apart from its lines, so that none can be cut off unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// The number of the last line.
+    pub sequence: u64,
+    /// What chains it.
+    pub chain: Digest,
 }
 
 /// One entry of the ordered feed that mirrors follow.

@@ -56,7 +56,8 @@ impl Role {
             | Permission::NamespacesWrite
             | Permission::OrganizationsRead
             | Permission::PoliciesRead
-            | Permission::PoliciesWrite => matches!(self, Self::Admin),
+            | Permission::PoliciesWrite
+            | Permission::AuditRead => matches!(self, Self::Admin),
             // These reach beyond an organization, and so does no role.
             Permission::MetricsRead
             | Permission::StdioExecute
@@ -143,11 +144,13 @@ pub enum Permission {
     PoliciesRead,
     /// Make, change and remove policies.
     PoliciesWrite,
+    /// See who changed what.
+    AuditRead,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ItemsList,
         Self::ToolsCall,
         Self::ResourcesRead,
@@ -170,6 +173,7 @@ impl Permission {
         Self::OrganizationsManage,
         Self::PoliciesRead,
         Self::PoliciesWrite,
+        Self::AuditRead,
     ];
 
     /// What it lets somebody do, in words for people.
@@ -202,6 +206,7 @@ impl Permission {
             Self::OrganizationsManage => "make, change and delete organizations, and work in each",
             Self::PoliciesRead => "see policies, and try what they would decide",
             Self::PoliciesWrite => "make, change and delete policies",
+            Self::AuditRead => "see who changed what, and when",
         }
     }
 
@@ -231,6 +236,7 @@ impl Permission {
             Self::OrganizationsManage => "organizations:manage",
             Self::PoliciesRead => "policies:read",
             Self::PoliciesWrite => "policies:write",
+            Self::AuditRead => "audit:read",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The diary: what the house writes down about itself.
 
+pub(crate) mod audit;
 mod journal;
 mod log;
 mod metrics;

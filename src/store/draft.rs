@@ -17,6 +17,7 @@ use crate::domain::{
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
 use super::{
+    append::{End, append},
     codec::{self, Body},
     error::Error,
     seal::Seal,
@@ -44,6 +45,7 @@ struct Edit {
     table: Table,
     noun: Noun,
     name: String,
+    organization: Option<OrganizationId>,
     /// What the thing becomes; none when it goes.
     body: Option<Body>,
     /// What the audit says beside that.
@@ -378,20 +380,22 @@ impl<'a> Draft<'a> {
 
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {
         let body = Some(codec::encode(thing)?);
-        self.edit::<T>(thing.id(), thing.name().to_owned(), body);
+        self.edit(thing, thing.id(), body);
         Ok(())
     }
 
     fn remove<T: Thing>(&mut self, id: String) -> Result<Option<T>, Error> {
         let found = self.find::<T>(id.clone())?;
         if let Some(thing) = &found {
-            self.edit::<T>(id, thing.name().to_owned(), None);
+            self.edit(thing, id, None);
         }
         Ok(found)
     }
 
-    fn edit<T: Thing>(&mut self, id: String, name: String, body: Option<Body>) {
-        let edit = Edit { table: T::TABLE, noun: T::NOUN, name, body, detail: None };
+    fn edit<T: Thing>(&mut self, thing: &T, id: String, body: Option<Body>) {
+        let (name, organization) = (thing.name().to_owned(), thing.organization());
+        let (table, noun, detail) = (T::TABLE, T::NOUN, None);
+        let edit = Edit { table, noun, name, organization, body, detail };
         self.edits.insert((T::TABLE.kind, id), edit);
     }
 
@@ -423,8 +427,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes the change with its audit lines and feed entries into the shared transaction.
-    /// Numbers them from after `sequence` on, and returns the last number used.
-    pub(super) fn accept(self, actor: &Actor, mut sequence: u64) -> Result<u64, Error> {
+    /// Numbers and chains them from after `end` on, and returns where the audit ends then.
+    pub(super) fn accept(self, actor: &Actor, mut end: End) -> Result<End, Error> {
         let Self { transaction, seal, now, edits, notes } = self;
         for ((table, key), body) in notes {
             let mut open = transaction.open_table(table.definition())?;
@@ -440,15 +444,30 @@ impl<'a> Draft<'a> {
             let Some(change) = write(transaction, seal, &id, &edit)? else {
                 continue;
             };
-            sequence += 1;
+            end.sequence += 1;
+            let sequence = end.sequence;
             let (noun, actor) = (edit.noun, actor.clone());
             let entry = FeedEntry { sequence, noun, id: id.clone(), change };
-            let Edit { name, detail, .. } = edit;
-            let line = AuditLine { sequence, at: now, actor, noun, id, change, name, detail };
+            let Edit { name, organization, detail, .. } = edit;
+            let (at, chain) = (now, None);
+            let line = AuditLine {
+                sequence,
+                at,
+                actor,
+                noun,
+                id,
+                change,
+                name,
+                detail,
+                organization,
+                chain,
+            };
+            let line = line.chained(end.chain);
+            end.chain = line.chain;
             append(transaction, seal, &line)?;
             append(transaction, seal, &entry)?;
         }
-        Ok(sequence)
+        Ok(end)
     }
 }
 
@@ -467,12 +486,4 @@ fn write(
     let record = codec::close(seal, edit.table, key, body);
     let was_there = table.insert(key, record.as_slice())?.is_some();
     Ok(Some(if was_there { Change::Updated } else { Change::Created }))
-}
-
-fn append<R: Record>(transaction: &WriteTransaction, seal: &Seal, record: &R) -> Result<(), Error> {
-    let key = record.key();
-    let sealed = codec::close(seal, R::TABLE, &key, &codec::encode(record)?);
-    let mut table = transaction.open_table(R::TABLE.definition())?;
-    table.insert(key.as_slice(), sealed.as_slice())?;
-    Ok(())
 }

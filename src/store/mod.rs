@@ -19,6 +19,7 @@
 //! finished; `state.redb`; `lock`, which names the process while the store is open; and while
 //! set-up runs, `secret.key.new`.
 
+mod append;
 mod changes;
 mod codec;
 mod draft;
@@ -243,8 +244,8 @@ impl Store {
             clock,
             batch: settings.batch.max(1),
             gathered: 1,
-            sequence: opened.sequence,
-            promised: opened.sequence,
+            end: opened.end,
+            promised: opened.end.sequence,
             pause: Duration::ZERO,
             trouble: None,
         };

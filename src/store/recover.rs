@@ -82,15 +82,15 @@ impl<D: Disk> Writer<D> {
             self.vault.prove(&opened.database)?;
             Ok(opened)
         });
-        let Opened { database, sequence } = opened?;
-        if sequence < self.sequence {
+        let Opened { database, end } = opened?;
+        if end.sequence < self.end.sequence {
             tracing::error!(
-                before = self.sequence,
-                now = sequence,
+                before = self.end.sequence,
+                now = end.sequence,
                 "the disk lost changes that it had confirmed"
             );
         }
-        self.sequence = sequence;
+        self.end = end;
         self.shelf.put(database);
         // A change that was refused when the disk failed may be found complete now.
         self.shelf.announce();

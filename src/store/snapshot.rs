@@ -8,8 +8,9 @@ use std::{
 use redb::ReadTransaction;
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, HttpRoute, KeyUse, LimitTallies, Link, Login, LoginId, Namespace,
-    Organization, Policy, RateLimit, SecondFactor, Server, SessionRecord, SigningKey, User, UserId,
+    ApiKey, AuditHead, AuditLine, FeedEntry, HttpRoute, KeyUse, LimitTallies, Link, Login, LoginId,
+    Namespace, Organization, Policy, RateLimit, SecondFactor, Server, SessionRecord, SigningKey,
+    User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, Pins, ServerId};
 
@@ -18,7 +19,7 @@ use super::{
     error::Error,
     seal::Seal,
     shelf::Shelf,
-    table::{AUDIT, Record, definition_key, last_number},
+    table::{AUDIT, AUDIT_HEAD, Record, definition_key, last_number},
     vault::sheltered,
     write::Message,
 };
@@ -154,6 +155,16 @@ impl Snapshot {
     /// Audit lines with a number greater than `after`, at most `limit` of them.
     pub(crate) fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditLine>, Error> {
         self.following(after, limit)
+    }
+
+    /// The audit line of this number, where there is one.
+    pub(crate) fn audit_line(&self, sequence: u64) -> Result<Option<AuditLine>, Error> {
+        self.find(&sequence.to_be_bytes())
+    }
+
+    /// Where the audit ends, as it is known apart from its lines.
+    pub(crate) fn audit_head(&self) -> Result<Option<AuditHead>, Error> {
+        self.find(AUDIT_HEAD)
     }
 
     /// Feed entries with a number greater than `after`, at most `limit` of them.

@@ -4,9 +4,9 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::domain::{
-    ApiKey, AuditLine, FeedEntry, HttpRoute, KeyId, KeyUse, LimitTallies, Link, Login, Namespace,
-    Noun, Organization, Policy, RateLimit, SecondFactor, Server, SessionId, SessionRecord,
-    SigningKey, User,
+    ApiKey, AuditHead, AuditLine, FeedEntry, HttpRoute, KeyId, KeyUse, LimitTallies, Link, Login,
+    Namespace, Noun, Organization, OrganizationId, Policy, RateLimit, SecondFactor, Server,
+    SessionId, SessionRecord, SigningKey, User,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins, ServerId};
 
@@ -43,6 +43,9 @@ const LIMIT_TALLIES: Table = Table { name: "limit_tallies", kind: 12, version: 1
 /// By id.
 const ROUTES: Table = Table { name: "routes", kind: 13, version: 1 };
 
+/// The end of the audit: one record, `head`.
+const AUDIT_HEADS: Table = Table { name: "audit_heads", kind: 14, version: 1 };
+
 /// By id.
 const LOGINS: Table = Table { name: "logins", kind: 20, version: 1 };
 /// By the id that stands in the head of tokens.
@@ -62,7 +65,7 @@ const DEFINITIONS: Table = Table { name: "definitions", kind: 32, version: 1 };
 
 /// All of them. They are made together with the database, and those a later release has more when
 /// it opens it, so that readers find every one.
-pub(super) const ALL: [Table; 21] = [
+pub(super) const ALL: [Table; 22] = [
     HOUSE,
     ORGANIZATIONS,
     NAMESPACES,
@@ -81,6 +84,7 @@ pub(super) const ALL: [Table; 21] = [
     RATE_LIMITS,
     LIMIT_TALLIES,
     ROUTES,
+    AUDIT_HEADS,
     PINS,
     PINNED,
     DEFINITIONS,
@@ -129,10 +133,13 @@ pub(super) trait Thing: Record {
 
     /// What people call it.
     fn name(&self) -> &str;
+
+    /// Whose it is; none where it belongs to no organization.
+    fn organization(&self) -> Option<OrganizationId>;
 }
 
 macro_rules! things {
-    ($($kind:ident in $table:ident, called by $name:expr;)*) => {$(
+    ($($kind:ident in $table:ident, called by $name:expr, of $organization:expr;)*) => {$(
         impl Record for $kind {
             const TABLE: Table = $table;
 
@@ -152,6 +159,11 @@ macro_rules! things {
                 let name: fn(&Self) -> &str = $name;
                 name(self)
             }
+
+            fn organization(&self) -> Option<OrganizationId> {
+                let organization: fn(&Self) -> Option<OrganizationId> = $organization;
+                organization(self)
+            }
         }
     )*};
 }
@@ -159,19 +171,19 @@ macro_rules! things {
 type Key = ApiKey;
 
 things! {
-    Organization in ORGANIZATIONS, called by |it| it.slug.as_str();
-    Namespace in NAMESPACES, called by |it| it.slug.as_str();
-    User in USERS, called by |it| &it.username;
-    Key in KEYS, called by |it| &it.name;
-    Server in SERVERS, called by |it| it.name.as_str();
-    Login in LOGINS, called by |it| &it.username;
-    SigningKey in SIGNING_KEYS, called by |it| &it.id;
-    SecondFactor in SECOND_FACTORS, called by |it| &it.username;
-    Link in LINKS, called by |it| &it.label;
-    Policy in POLICIES, called by |it| &it.name;
-    RateLimit in RATE_LIMITS, called by |it| &it.name;
-    HttpRoute in ROUTES, called by |it| it.name.as_str();
-    Pins in PINS, called by |it| it.server.as_str();
+    Organization in ORGANIZATIONS, called by |it| it.slug.as_str(), of |it| Some(it.id);
+    Namespace in NAMESPACES, called by |it| it.slug.as_str(), of |it| Some(it.organization);
+    User in USERS, called by |it| &it.username, of |it| Some(it.organization);
+    Key in KEYS, called by |it| &it.name, of |it| Some(it.organization);
+    Server in SERVERS, called by |it| it.name.as_str(), of |it| Some(it.organization);
+    Login in LOGINS, called by |it| &it.username, of |_| None;
+    SigningKey in SIGNING_KEYS, called by |it| &it.id, of |_| None;
+    SecondFactor in SECOND_FACTORS, called by |it| &it.username, of |_| None;
+    Link in LINKS, called by |it| &it.label, of |_| None;
+    Policy in POLICIES, called by |it| &it.name, of |it| Some(it.organization);
+    RateLimit in RATE_LIMITS, called by |it| &it.name, of |it| Some(it.organization);
+    HttpRoute in ROUTES, called by |it| it.name.as_str(), of |it| Some(it.organization);
+    Pins in PINS, called by |it| it.server.as_str(), of |_| None;
 }
 
 impl Record for LimitTallies {
@@ -250,6 +262,17 @@ impl Record for AuditLine {
         self.sequence.to_be_bytes().to_vec()
     }
 }
+
+impl Record for AuditHead {
+    const TABLE: Table = AUDIT_HEADS;
+
+    fn key(&self) -> Vec<u8> {
+        AUDIT_HEAD.to_vec()
+    }
+}
+
+/// Where the end of the audit stands in its table.
+pub(super) const AUDIT_HEAD: &[u8] = b"head";
 
 impl Record for FeedEntry {
     const TABLE: Table = FEED;

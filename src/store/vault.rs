@@ -4,6 +4,7 @@
 //! panic is an error here.
 
 use std::{
+    cmp::Ordering,
     fs::{self, OpenOptions},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,17 +14,20 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, StorageBackend, StorageError,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, StorageBackend, StorageError,
     TableHandle as _, WriteTransaction,
     backends::{FileBackend, InMemoryBackend},
 };
 
+use crate::domain::{AuditHead, AuditLine};
+
 use super::{
+    append::End,
     codec,
     error::{Error, Fault},
     folder::Left,
     seal::Seal,
-    table::{self, AUDIT, FEED, Record, last_number},
+    table::{self, AUDIT, AUDIT_HEAD, FEED, Record, last_number},
     upgrade::{House, SCHEMA},
 };
 
@@ -77,8 +81,8 @@ pub(super) struct Vault<D> {
 /// An open database.
 pub(super) struct Opened {
     pub(super) database: Database,
-    /// The last number in audit and feed; zero where nothing ever changed.
-    pub(super) sequence: u64,
+    /// Where audit and feed end.
+    pub(super) end: End,
 }
 
 impl<D: Disk> Vault<D> {
@@ -175,7 +179,38 @@ impl<D: Disk> Vault<D> {
             let fault = Fault::found("audit and feed end at different numbers");
             return Err(Error::Damaged { path: self.path(), fault });
         }
-        Ok(Opened { database, sequence })
+        let end = self.end(&transaction, sequence)?;
+        Ok(Opened { database, end })
+    }
+
+    /// Where the audit ends, by its last line and by its head, which must agree.
+    fn end(&self, transaction: &ReadTransaction, sequence: u64) -> Result<End, Error> {
+        let heads = transaction.open_table(AuditHead::TABLE.definition())?;
+        let head: Option<AuditHead> = codec::fetch(&heads, &self.seal, AUDIT_HEAD)?;
+        let lines = transaction.open_table(AUDIT.definition())?;
+        let last = codec::fetch(&lines, &self.seal, &sequence.to_be_bytes());
+        let last: Option<AuditLine> = last.map_err(|error| match error {
+            Error::Altered { .. } => {
+                let what = format!("line {sequence} of the audit is not what was written there");
+                Error::Damaged { path: self.path(), fault: Fault::found(&what) }
+            }
+            error => error,
+        })?;
+        let chain = last.and_then(|line| line.chain);
+        // Releases of before wrote neither.
+        let ends = (sequence, chain);
+        if head.is_none_or(|head| (head.sequence, Some(head.chain)) == ends) {
+            return Ok(End { sequence, chain });
+        }
+        let said = head.map_or(0, |head| head.sequence);
+        let fault = Fault::found(match said.cmp(&sequence) {
+            Ordering::Greater => {
+                "lines were cut off the end of the audit, which its head still knows"
+            }
+            Ordering::Equal => "the last line of the audit is not the one that its head knows",
+            Ordering::Less => "the audit goes on behind its head",
+        });
+        Err(Error::Damaged { path: self.path(), fault })
     }
 
     /// Makes the tables that the release which wrote the database last did not know.

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::domain::Clock;
 
 use super::{
+    append::{End, put_head},
     draft::Draft,
     error::Error,
     folder::Lock,
@@ -50,8 +51,8 @@ pub(super) struct Writer<D> {
     pub(super) batch: usize,
     /// How many changes came together last time.
     pub(super) gathered: usize,
-    /// The number of the last committed audit line.
-    pub(super) sequence: u64,
+    /// Where the audit ends that is committed.
+    pub(super) end: End,
     /// The number the commit under way will end at.
     pub(super) promised: u64,
     /// How long the last pause after a failure was; zero once a change succeeded.
@@ -155,29 +156,32 @@ impl<D: Disk> Writer<D> {
         transaction: WriteTransaction,
         jobs: &mut [Box<dyn Job>],
     ) -> Result<(), Error> {
-        self.promised = self.sequence;
+        self.promised = self.end.sequence;
         sheltered(self.shelf.path(), || {
             let now = self.clock.now();
-            let mut sequence = self.sequence;
+            let mut end = self.end;
             let mut has_notes = false;
             for job in jobs {
                 let mut draft = Draft::new(&transaction, &self.vault.seal, now);
                 if job.run(&mut draft) == Verdict::Accepted {
                     has_notes |= draft.has_notes();
-                    sequence = draft.accept(job.actor(), sequence)?;
+                    end = draft.accept(job.actor(), end)?;
                 }
             }
-            let is_change = sequence != self.sequence;
+            let is_change = end != self.end;
             if !is_change && !has_notes {
                 return Ok(transaction.abort()?);
             }
-            self.promised = sequence;
+            if is_change {
+                put_head(&transaction, &self.vault.seal, end)?;
+            }
+            self.promised = end.sequence;
             transaction.commit()?;
             // Nobody follows notes.
             if is_change {
                 self.shelf.announce();
             }
-            self.sequence = sequence;
+            self.end = end;
             self.pause = Duration::ZERO;
             Ok(())
         })
@@ -188,9 +192,9 @@ impl<D: Disk> Writer<D> {
     /// What is seen then is on the disk, even if the disk forgot what it failed to sync: a commit
     /// shows only after its pages were synced, and opening again has synced what shows it.
     fn settle(&mut self, error: &Error) -> Result<(), Error> {
-        let (before, promised) = (self.sequence, self.promised);
+        let (before, promised) = (self.end.sequence, self.promised);
         self.recover(error)?;
-        if promised > before && self.sequence >= promised {
+        if promised > before && self.end.sequence >= promised {
             return Ok(());
         }
         Err(Error::NotWritten { reason: error.to_string() })

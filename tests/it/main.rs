@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod app;
 mod app_token;
+mod audit;
 mod cache;
 mod cases;
 mod catalog;

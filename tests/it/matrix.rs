@@ -85,7 +85,12 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 35] = [
+const LISTS: [&str; 40] = [
+    "/admin/logs",
+    "/api/admin/logs",
+    "/admin/audit",
+    "/api/admin/audit",
+    "/api/admin/audit/verify",
     "/api/admin/routes",
     "/api/admin/rate-limits",
     "/api/admin/rate-limits/usage",

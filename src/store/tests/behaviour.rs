@@ -28,7 +28,10 @@ async fn a_change_is_read_back_with_its_audit_line_and_feed_entry() {
         change,
         name,
         detail: None,
-    };
+        organization: Some(time.organization),
+        chain: None,
+    }
+    .chained(None);
     assert_eq!(snapshot.servers().expect("readable"), [time]);
     assert_eq!(snapshot.audit(0, 9).expect("readable"), [line]);
     assert_eq!(snapshot.feed(0, 9).expect("readable"), [FeedEntry { sequence, noun, id, change }]);

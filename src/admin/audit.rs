@@ -1,0 +1,104 @@
+//! The audit: who changed what.
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    admin::desk::{Failure, Visitor, one},
+    domain::{AuditLine, Permission, Timestamp},
+    observe::audit::{self, Search},
+    problem::{Kind, Problem},
+    store::Store,
+};
+
+/// The most lines in one answer.
+const MOST: usize = 1_000;
+
+/// Which lines are wanted, in the words of predecessors.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    /// `audit`; of requests there is no book yet.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    resource_type: Option<String>,
+    #[serde(default)]
+    resource_id: Option<String>,
+    #[serde(default)]
+    action: Option<String>,
+    #[serde(default)]
+    actor_id: Option<String>,
+    #[serde(default, alias = "start_time")]
+    since: Option<String>,
+    #[serde(default, alias = "end_time")]
+    until: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    offset: usize,
+}
+
+/// Lists lines, the newest first: of the caller's organization, or of all for those who stand
+/// above them.
+pub(super) async fn list(
+    Visitor(caller): Visitor,
+    State(store): State<Store>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Failure> {
+    if wanted.kind.as_deref().is_some_and(|kind| kind != "audit") {
+        let message = "only the type audit is kept here; lines of calls stand in the gateway's log";
+        return Err(Problem::new(Kind::Invalid, message).into());
+    }
+    let moment = |name: &str, text: Option<String>| {
+        let read = |text: String| {
+            let wrong = || format!("{name} is no moment, such as 2026-11-30T20:00:00Z");
+            Timestamp::parse(&text).ok_or_else(|| Problem::new(Kind::Invalid, wrong()))
+        };
+        text.map(read).transpose()
+    };
+    let limit = wanted.limit.unwrap_or(100).clamp(1, MOST);
+    let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
+    let search = Search {
+        organization: (!stands_above).then_some(caller.principal().organization),
+        noun: wanted.resource_type,
+        action: wanted.action,
+        actor: wanted.actor_id,
+        thing: wanted.resource_id,
+        since: moment("since", wanted.since)?,
+        until: moment("until", wanted.until)?,
+    };
+    let (lines, total) = audit::search(&store.read()?, &search, (limit, wanted.offset))?;
+    let data: Vec<Value> = lines.iter().map(shown).collect();
+    let body = json!({
+        "success": true,
+        "data": data,
+        "count": data.len(),
+        "pagination": { "limit": limit, "offset": wanted.offset, "total": total },
+    });
+    Ok(Json(body).into_response())
+}
+
+/// Verifies the whole audit.
+pub(super) async fn verify(State(store): State<Store>) -> Result<Response, Failure> {
+    Ok(one(audit::verify(&store.read()?)?))
+}
+
+fn shown(line: &AuditLine) -> Value {
+    json!({
+        "id": line.sequence,
+        "created_at": line.at.to_string(),
+        "organization_id": line.organization.map(|it| it.to_string()),
+        "action": audit::action(line),
+        "resource_type": line.noun,
+        "resource_id": line.id,
+        "resource_name": line.name,
+        "actor_id": line.actor,
+        "detail": line.detail,
+        "chain": line.chain.map(|it| it.to_string()),
+    })
+}

@@ -1,0 +1,161 @@
+//! The audit from outside: who changed what, and whether somebody changed that.
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde_json::{Value, json};
+
+use crate::support::Gateway;
+
+const AUDIT: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("audit");
+const FEED: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("feed");
+
+/// A gateway in which a few things were changed, and that does not run any more.
+fn stopped() -> Gateway {
+    let mut gateway = Gateway::start();
+    for name in ["one", "two", "three", "four"] {
+        gateway.make_key("", &json!({"name": name, "role": "user"}));
+    }
+    gateway.signal("-TERM");
+    gateway.wait();
+    gateway
+}
+
+fn open(gateway: &Gateway) -> Database {
+    let folder = gateway.data();
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut stores = files.filter(|path| path.extension().is_some_and(|it| it == "redb"));
+    Database::open(stores.next().expect("a database")).expect("it opens")
+}
+
+/// Changes records of a table, given their keys and bytes.
+fn tamper(
+    gateway: &Gateway,
+    tables: &[TableDefinition<'static, &[u8], &[u8]>],
+    change: impl Fn(&mut Vec<(Vec<u8>, Vec<u8>)>),
+) {
+    let database = open(gateway);
+    for definition in tables {
+        let mut records: Vec<(Vec<u8>, Vec<u8>)> = {
+            let reading = database.begin_read().unwrap();
+            let table = reading.open_table(*definition).unwrap();
+            let all = table.iter().unwrap().map(Result::unwrap);
+            all.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect()
+        };
+        let before = records.clone();
+        change(&mut records);
+        let writing = database.begin_write().unwrap();
+        {
+            let mut table = writing.open_table(*definition).unwrap();
+            for (key, _) in &before {
+                table.remove(key.as_slice()).unwrap();
+            }
+            for (key, value) in &records {
+                table.insert(key.as_slice(), value.as_slice()).unwrap();
+            }
+        }
+        writing.commit().unwrap();
+    }
+}
+
+fn verified(gateway: &Gateway) -> Value {
+    let said = gateway.cli(&["audit", "verify", "-o", "json"]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| json!({ "error": String::from_utf8_lossy(&said.stderr) }))
+}
+
+fn faults(verified: &Value) -> Vec<(u64, String)> {
+    let all = verified["faults"].as_array().unwrap_or_else(|| panic!("{verified}"));
+    let one =
+        |it: &Value| (it["sequence"].as_u64().unwrap(), it["reason"].as_str().unwrap().to_owned());
+    all.iter().map(one).collect()
+}
+
+#[test]
+fn one_byte_of_the_audit_that_was_changed_is_named() {
+    let gateway = stopped();
+    assert!(faults(&verified(&gateway)).is_empty());
+    tamper(&gateway, &[AUDIT], |lines| *lines[2].1.last_mut().unwrap() ^= 1);
+
+    let found = faults(&verified(&gateway));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, 3);
+    assert!(found[0].1.starts_with("it is not what was written here"), "{found:?}");
+    let said = gateway.cli(&["audit", "verify"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&said.stdout).starts_with("line 3: "));
+}
+
+#[test]
+fn lines_that_were_deleted_or_swapped_are_named() {
+    let gateway = stopped();
+    tamper(&gateway, &[AUDIT], |lines| drop(lines.remove(2)));
+    assert_eq!(faults(&verified(&gateway)), [(3, "it is missing".to_owned())]);
+
+    let gateway = stopped();
+    tamper(&gateway, &[AUDIT], |lines| {
+        let (first, second) = (lines[1].1.clone(), lines[3].1.clone());
+        (lines[1].1, lines[3].1) = (second, first);
+    });
+    let found = faults(&verified(&gateway));
+    assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), [2, 4], "{found:?}");
+}
+
+#[test]
+fn an_end_that_was_cut_off_is_seen_at_once() {
+    let gateway = stopped();
+    tamper(&gateway, &[AUDIT, FEED], |lines| lines.truncate(lines.len() - 2));
+    let said = verified(&gateway)["error"].to_string();
+    assert!(said.contains("lines were cut off the end of the audit"), "{said}");
+
+    let gateway = stopped();
+    tamper(&gateway, &[AUDIT], |lines| *lines.last_mut().unwrap().1.last_mut().unwrap() ^= 1);
+    let said = verified(&gateway)["error"].to_string();
+    assert!(said.contains("of the audit is not what was written there"), "{said}");
+}
+
+#[test]
+fn who_changed_what_is_listed_for_those_who_may_see_it() {
+    let gateway = Gateway::start();
+    let umbra = gateway.make_tenant(&json!({"slug": "umbra"}));
+    let key = json!({"name": "shadow", "role": "user"}).to_string();
+    assert_eq!(gateway.ask_as(Some(&umbra), "POST", "/auth/api-keys", Some(&key)).status, 201);
+    gateway.make_key("", &json!({"name": "=ours,\"x\"", "role": "user"}));
+
+    let list = |key: &str, query: &str| {
+        let said = gateway.ask_as(Some(key), "GET", &format!("/admin/audit{query}"), None);
+        assert_eq!(said.status, 200, "{}", said.text());
+        said.json()
+    };
+    let names = |said: &Value| {
+        let all = said["data"].as_array().unwrap().iter();
+        all.map(|it| it["resource_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let theirs = list(&umbra, "?resource_type=key&action=created");
+    assert!(names(&theirs).contains(&"shadow".to_owned()), "{theirs}");
+    assert!(!names(&theirs).contains(&"=ours,\"x\"".to_owned()), "{theirs}");
+    let all = list(&gateway.key, "?action=key.created&limit=1");
+    assert_eq!(
+        (names(&all), &all["data"][0]["action"]),
+        (vec!["=ours,\"x\"".to_owned()], &json!("key.created"))
+    );
+    assert!(all["pagination"]["total"].as_u64() > Some(1));
+    assert!(all["data"][0]["chain"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(list(&gateway.key, "?since=2999-01-01T00:00:00Z")["count"], 0);
+    let wrong = gateway.ask("GET", "/admin/audit?since=yesterday", None);
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    let (_, user) = gateway.make_key("", &json!({"name": "ben", "role": "user"}));
+    assert_eq!(gateway.ask_as(Some(&user), "GET", "/admin/audit", None).status, 403);
+
+    let listed = gateway.done(&["audit", "list", "--action", "key.created", "--about", "shadow"]);
+    assert!(listed.contains("shadow") && listed.lines().count() == 2, "{listed}");
+    let csv = gateway.done(&["audit", "export", "--csv", "--of", "key"]);
+    assert!(csv.starts_with("number,at,actor,action,id,name,detail\n"), "{csv}");
+    assert!(csv.contains("\"'=ours,\"\"x\"\"\""), "{csv}");
+    let lines = gateway.done(&["audit", "export"]);
+    let numbers: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
+    assert!(gateway.done(&["audit", "verify"]).starts_with("all "));
+}
