@@ -28,6 +28,7 @@ mod routes;
 mod servers;
 mod sessions;
 mod setup;
+mod shell;
 mod start;
 mod status;
 mod stdio;
@@ -220,6 +221,10 @@ enum Verb {
     /// The database: check
     #[command(subcommand, after_help = "Example:\n  tollhouse db check")]
     Db(db::Db),
+    /// Write what a shell completes
+    Completions(shell::Completions),
+    /// Write the manual pages
+    Man(shell::Man),
     /// Show the version
     #[command(after_help = "Example:\n  tollhouse version -o json")]
     Version,
@@ -290,6 +295,8 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,
+        Verb::Completions(wanted) => shell::completions(&wanted)?,
+        Verb::Man(wanted) => shell::man(context, &wanted)?,
         Verb::Version => version(context.out)?,
     }
     Ok(0)

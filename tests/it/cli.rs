@@ -94,3 +94,30 @@ fn the_settings_that_the_readme_shows_are_settings() {
     let said = String::from_utf8_lossy(&validated.stderr);
     assert!(validated.status.success(), "{said}");
 }
+
+#[test]
+fn shells_complete_and_man_explains_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |words: &[&str]| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_tollhouse")).args(words).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let script = run(&["completions", "bash"]);
+    let file = folder.path().join("tollhouse.bash");
+    std::fs::write(&file, script).expect("writable");
+    let words = format!(
+        "source {}; COMP_WORDS=(tollhouse rou); COMP_CWORD=1; _tollhouse tollhouse rou tollhouse; echo \"${{COMPREPLY[*]}}\"",
+        file.display()
+    );
+    let completed = std::process::Command::new("bash").args(["-c", &words]).output().expect("bash");
+    assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "route");
+
+    let pages = folder.path().join("man1");
+    run(&["man", pages.to_str().expect("a plain path")]);
+    let page = std::fs::read_to_string(pages.join("tollhouse-route-add.1")).expect("a page");
+    assert!(page.contains("\\-\\-mount"), "{page}");
+    assert!(run(&["man"]).contains(".TH tollhouse 1"));
+}
