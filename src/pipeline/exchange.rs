@@ -19,7 +19,7 @@ use crate::{
     access::Permit,
     domain::{HeaderChange, HttpRoute, Server},
     observe::Line,
-    pipeline::{Body, Pipeline, forward::is_safe},
+    pipeline::{Body, Pipeline, forward::is_safe, relay::Patience},
     problem::{Kind, Problem},
     traffic::{self, Candidates, Pick, Ticket},
     upstream::{self, Parcel},
@@ -101,17 +101,18 @@ impl Pipeline {
         let is_repeatable = parcel.verb.is_idempotent();
         let mut attempts = candidates.attempts();
         let deadline = Instant::now() + *patience;
+        let whole = Patience { deadline, step: *patience, last: deadline };
         loop {
             let pick = candidates.next(&mut attempts, None);
             let pick = pick.map_err(traffic::Error::into_problem)?;
             line.attempt(pick.instance().id);
+            let left = self.settings.max_attempts.saturating_sub(attempts.count());
+            let others = u32::try_from(candidates.untried(&attempts)).unwrap_or(u32::MAX).min(left);
+            // One that hangs shall leave time for others.
+            let own = if is_repeatable { whole.shared_with(others) } else { whole };
             let carried =
-                self.upstream.carry(pick.instance(), account.as_ref(), parcel, deadline).await;
-            let may_go_on = || {
-                attempts.count() < self.settings.max_attempts
-                    && candidates.untried(&attempts) > 0
-                    && Instant::now() < deadline
-            };
+                self.upstream.carry(pick.instance(), account.as_ref(), parcel, own.deadline).await;
+            let may_go_on = || others > 0 && Instant::now() < whole.deadline;
             match carried {
                 Ok(response) if UNWELL.contains(&response.status()) => {
                     pick.failed(&format!("it answered with status {}", response.status()));

@@ -235,7 +235,7 @@ fn what_fails_is_tried_elsewhere_where_that_is_safe() {
     assert_eq!(gateway.ask("POST", path, Some(&form)).status, 201);
     let mixed = json!({"url": well.url}).to_string();
     assert_eq!(gateway.ask("POST", path, Some(&mixed)).status, 422);
-    for path in ["/x", "/drop"] {
+    for path in ["/x", "/drop", "/hang"] {
         for _ in 0..4 {
             let said = gateway.ask("GET", &format!("/proxy/buy{path}"), None);
             assert_eq!(said.status, 200, "{path}: {}", said.text());
@@ -331,6 +331,8 @@ fn routes_are_kept_in_the_store_and_in_the_file() {
     gateway.done(&["register", "store", "--transport", "plain", "--endpoint", &service.url]);
     assert_eq!(gateway.done(&["route", "add", "more", "--to", "store", "-o", "name"]), "more\n");
     gateway.done(&["route", "update", "more", "--mount", "/more"]);
+    gateway.signal("-TERM");
+    assert!(gateway.wait().success());
     gateway.run(&[]);
     assert_eq!(gateway.ask("GET", "/more/x", None).status, 200);
     let listed = gateway.done(&["route", "list"]);

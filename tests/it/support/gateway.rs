@@ -65,6 +65,7 @@ impl Gateway {
 
     /// The same, with its standard error going somewhere else.
     pub(crate) fn run_with_log(&mut self, environment: &[(&str, &str)], log: Stdio) {
+        assert!(self.process.is_none(), "it runs already");
         let config = self.folder.path().join("config.yaml");
         let mut start = Self::command(&["start", "--listen", "127.0.0.1:0"], &self.data());
         start.arg("--config").arg(config).envs(environment.iter().copied());
