@@ -76,6 +76,11 @@ impl Own {
         }
     }
 
+    /// Whether no client has a conversation of its own.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.lock().is_empty()
+    }
+
     /// The conversation of a client, opened like the one that is shared where there is none yet.
     pub(super) fn with(&self, party: &Party, shared: &Way) -> Result<InUse<'_>, Error> {
         let capabilities = party.capabilities.clone().unwrap_or_else(|| "{}".into());

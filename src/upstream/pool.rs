@@ -322,6 +322,7 @@ impl Pool {
         let blank = connections.by_instance.extract_if(|_, connection| {
             Arc::strong_count(connection) == 1
                 && connection.way.is_blank()
+                && connection.own.is_empty()
                 && connection.watch.is_blank()
         });
         ended.extend(blank.map(|(_, connection)| connection));
