@@ -18,7 +18,7 @@ mod vet;
 mod view;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -140,7 +140,7 @@ struct Inner {
     upstream: Upstream,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
-    shelves: Mutex<HashMap<Place, Shelf>>,
+    shelves: Mutex<BTreeMap<Place, Shelf>>,
     /// Counts every change of a shelf or of the directory.
     version: watch::Sender<u64>,
     wanted: Mutex<HashSet<Place>>,

@@ -48,7 +48,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
-        checks: crate::domain::CheckPolicy::default(),
+        checks: None,
         labels: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),

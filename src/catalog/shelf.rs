@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Whose shelf it is: a server's, and which clients' it shows these items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     pub(super) server: ServerId,
     pub(super) askable: Askable,
@@ -346,7 +346,7 @@ pub(super) mod tests_support {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
-            checks: crate::domain::CheckPolicy::default(),
+            checks: None,
             labels: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),

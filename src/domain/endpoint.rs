@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, ServerAuth, ServerTls, exposed_map};
+use super::{EndpointTls, Secret, ServerAuth, exposed_map};
 
 /// How an instance is reached.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub enum Endpoint {
         auth: ServerAuth,
         /// What is shown there in the TLS handshake.
         #[serde(default)]
-        tls: ServerTls,
+        tls: EndpointTls,
     },
     /// As a child process that speaks MCP on its standard input and output.
     Stdio {
@@ -145,7 +145,7 @@ pub enum InvalidUrl {
 /// credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HttpUrl(http::Uri);
+pub struct HttpUrl(Box<str>);
 
 impl HttpUrl {
     /// The longest URL, in bytes.
@@ -154,23 +154,23 @@ impl HttpUrl {
     /// The address, for an HTTP client to dial: a WebSocket begins as a request over HTTP.
     #[must_use]
     pub fn uri(&self) -> http::Uri {
-        let text = self.0.to_string();
-        match text.strip_prefix("ws").and_then(|rest| format!("http{rest}").parse().ok()) {
-            Some(uri) if self.is_websocket() => uri,
-            _ => self.0.clone(),
-        }
+        let dialled = match self.0.strip_prefix("ws") {
+            Some(rest) if self.is_websocket() => format!("http{rest}").parse(),
+            _ => self.0.parse(),
+        };
+        dialled.expect("it was one when it was read")
     }
 
     /// Whether TLS is spoken there.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self.0.scheme_str(), Some("https" | "wss"))
+        self.0.starts_with("https:") || self.0.starts_with("wss:")
     }
 
     /// Whether it is the address of a WebSocket.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
-        matches!(self.0.scheme_str(), Some("ws" | "wss"))
+        self.0.starts_with("ws:") || self.0.starts_with("wss:")
     }
 }
 
@@ -199,7 +199,9 @@ impl FromStr for HttpUrl {
         }
         let mut url = url;
         url.set_fragment(None);
-        url.as_str().parse().map(Self).map_err(|_| InvalidUrl::Form)
+        // Whoever dials it reads it again, once.
+        url.as_str().parse::<http::Uri>().map_err(|_| InvalidUrl::Form)?;
+        Ok(Self(url.as_str().into()))
     }
 }
 
@@ -282,13 +284,13 @@ impl TryFrom<String> for HttpUrl {
 
 impl From<HttpUrl> for String {
     fn from(url: HttpUrl) -> Self {
-        url.0.to_string()
+        url.0.into()
     }
 }
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.0)
     }
 }
 
@@ -389,7 +391,7 @@ mod tests {
         let url = "http://127.0.0.1/mcp".parse().expect("a URL");
 
         let auth = ServerAuth::Bearer { token: Secret::new("hunter2") };
-        let (transport, tls) = (Transport::Auto, ServerTls::default());
+        let (transport, tls) = (Transport::Auto, EndpointTls::default());
         let endpoint = Endpoint::Http { url, headers, transport, auth, tls };
         assert!(!format!("{endpoint:?}").contains("hunter2"));
     }

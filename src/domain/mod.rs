@@ -53,7 +53,7 @@ pub use login::{Before, Login, LoginKind, SecondFactor, SigningKey};
 pub use misfit::Misfit;
 pub use name::{InvalidName, NAME_LIMIT, Prefixing, SEPARATOR, Slug, qualify};
 pub use organization::{Namespace, Organization, Plan, Quotas, UnknownPlan};
-pub use outward::{ClientAuth, ExchangeAuth, ServerAuth, ServerTls, UserAuth};
+pub use outward::{ClientAuth, EndpointTls, ExchangeAuth, ServerAuth, ServerTls, UserAuth};
 pub use page::{Cursor, InvalidCursor};
 pub use pin::{Definition, Digest, OnChange, Pin, PinKind, Pins, Standing, Version};
 pub use policy::{Decision, Policy, PolicyType, UnknownPolicyType, Verdict};

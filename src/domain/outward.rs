@@ -1,5 +1,7 @@
 //! Outward: what the gateway shows a server at a URL, so that it is let in.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, exposed, exposed_option};
@@ -161,6 +163,32 @@ impl ServerTls {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// The same, as an endpoint holds it: most say nothing of it, and there may be many.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "ServerTls", into = "ServerTls")]
+pub struct EndpointTls(Option<Box<ServerTls>>);
+
+impl Deref for EndpointTls {
+    type Target = ServerTls;
+
+    fn deref(&self) -> &ServerTls {
+        const PLAIN: &ServerTls = &ServerTls { certificate: None, key: None, ca: None };
+        self.0.as_deref().unwrap_or(PLAIN)
+    }
+}
+
+impl From<ServerTls> for EndpointTls {
+    fn from(tls: ServerTls) -> Self {
+        Self((!tls.is_plain()).then(|| tls.into()))
+    }
+}
+
+impl From<EndpointTls> for ServerTls {
+    fn from(tls: EndpointTls) -> Self {
+        tls.0.map(|tls| *tls).unwrap_or_default()
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Server {
     pub cache: CachePolicy,
     /// How it is looked at when nobody calls it.
     #[serde(default)]
-    pub checks: CheckPolicy,
+    pub checks: Option<Box<CheckPolicy>>,
     /// What people write on it, where they do.
     #[serde(default)]
     pub labels: Option<Box<Labels>>,
@@ -61,6 +61,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// How it is looked at when nobody calls it.
+    #[must_use]
+    pub fn checks(&self) -> &CheckPolicy {
+        self.checks.as_deref().unwrap_or(CheckPolicy::OF_SETTINGS)
+    }
+
     /// The words that it goes by with others.
     #[must_use]
     pub fn tags(&self) -> &[String] {
@@ -189,12 +195,21 @@ pub struct CheckPolicy {
 }
 
 impl CheckPolicy {
+    /// The policy that says nothing.
+    pub const OF_SETTINGS: &Self =
+        &Self { interval_seconds: None, timeout_seconds: None, command: Vec::new() };
     /// The longest time between two looks, in seconds: a day.
     pub const LONGEST: u32 = 86_400;
     /// The longest that one may take, in seconds.
     pub const SLOWEST: u32 = 300;
     /// Words of a command.
     pub const WORDS: usize = 64;
+
+    /// The policy as a server holds it, where it says something.
+    #[must_use]
+    pub fn kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| self.into())
+    }
 
     /// Whether a program looks.
     #[must_use]

@@ -168,7 +168,7 @@ mod tests {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
-            checks: crate::domain::CheckPolicy::default(),
+            checks: None,
             labels: None,
             instances: Vec::new(),
             created_at: Timestamp::from_ms(0),

@@ -60,7 +60,7 @@ impl EndpointForm {
                 }
                 outward::check_auth(&self.auth, &self.headers)?;
                 outward::check_tls(&self.tls, &url)?;
-                let (headers, auth, tls) = (self.headers, self.auth, self.tls);
+                let (headers, auth, tls) = (self.headers, self.auth, self.tls.into());
                 Ok(Endpoint::Http { url, headers, transport, auth, tls })
             }
             (None, Some(command)) => {

@@ -46,7 +46,7 @@ struct Book {
     weighed: (f64, f64),
     weighed_at: Instant,
     health: Health,
-    checks: VecDeque<Check>,
+    checks: History,
 }
 
 /// A look at an instance when nobody called it.
@@ -58,6 +58,61 @@ pub(crate) struct Check {
     pub(crate) took: Duration,
     /// Why there was none.
     pub(crate) failure: Option<Arc<str>>,
+}
+
+/// Checks that are remembered, the oldest first. There may be many instances, and one that is down
+/// fails alike each time: a reason stands here once.
+#[derive(Debug, Default)]
+struct History {
+    kept: VecDeque<Kept>,
+    reasons: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    at: Timestamp,
+    took_us: u32,
+    /// Which of the reasons, or [`Kept::WELL`].
+    reason: u8,
+}
+
+impl Kept {
+    const WELL: u8 = u8::MAX;
+}
+
+impl History {
+    fn push(&mut self, check: &Check) {
+        if self.kept.len() >= CHECKS {
+            self.kept.pop_front();
+        }
+        let reason = check.failure.as_ref().map_or(Kept::WELL, |why| self.place(why));
+        let took_us = u32::try_from(check.took.as_micros()).unwrap_or(u32::MAX);
+        self.kept.push_back(Kept { at: check.at, took_us, reason });
+    }
+
+    /// The place of a reason, which may be that of one nobody remembers any more.
+    fn place(&mut self, why: &Arc<str>) -> u8 {
+        let is_used = |at: usize| self.kept.iter().any(|it| usize::from(it.reason) == at);
+        let known = self.reasons.iter().position(|it| it == why);
+        let free = || (0..self.reasons.len()).find(|at| !is_used(*at));
+        let at = known.or_else(free).unwrap_or(self.reasons.len());
+        if at == self.reasons.len() {
+            self.reasons.reserve_exact(1);
+            self.reasons.push(Arc::clone(why));
+        } else {
+            self.reasons[at] = Arc::clone(why);
+        }
+        u8::try_from(at).unwrap_or(Kept::WELL)
+    }
+
+    fn all(&self) -> Vec<Check> {
+        let check = |kept: &Kept| Check {
+            at: kept.at,
+            took: Duration::from_micros(kept.took_us.into()),
+            failure: self.reasons.get(usize::from(kept.reason)).cloned(),
+        };
+        self.kept.iter().map(check).collect()
+    }
 }
 
 /// What came of a call or a check.
@@ -84,7 +139,7 @@ pub(crate) enum Turn {
 
 impl Gauge {
     pub(super) fn new(began: Instant) -> Self {
-        let (weighed, health, checks) = ((0.0, 0.0), Health::Unknown, VecDeque::new());
+        let (weighed, health, checks) = ((0.0, 0.0), Health::Unknown, History::default());
         Self {
             began,
             in_flight: AtomicU32::new(0),
@@ -151,7 +206,7 @@ impl Gauge {
 
     /// The checks that are remembered, oldest first.
     pub(crate) fn checks(&self) -> Vec<Check> {
-        self.book.lock().checks.iter().cloned().collect()
+        self.book.lock().checks.all()
     }
 
     /// A place among the calls in flight; as the one try of a half-open circuit, where it is one.
@@ -223,19 +278,8 @@ impl Gauge {
         is_due
     }
 
-    pub(super) fn remember(&self, check: Check) {
-        let mut book = self.book.lock();
-        let mut check = check;
-        // Whoever is down says the same each time.
-        if let Some(before) = book.checks.back()
-            && before.failure == check.failure
-        {
-            check.failure.clone_from(&before.failure);
-        }
-        if book.checks.len() >= CHECKS {
-            book.checks.pop_front();
-        }
-        book.checks.push_back(check);
+    pub(super) fn remember(&self, check: &Check) {
+        self.book.lock().checks.push(check);
     }
 }
 
@@ -297,6 +341,28 @@ mod tests {
         assert_eq!(note(&gauge, answered, began + 4 * MEMORY), Turn::Up);
         assert!(gauge.error_rate() < 0.04, "{}", gauge.error_rate());
         assert_eq!(gauge.circuit(began), Circuit::Closed);
+    }
+
+    #[test]
+    fn the_last_checks_are_remembered_each_with_its_reason() {
+        let mut history = History::default();
+        let reasons = [Some("a"), None, Some("b"), Some("a"), Some("c")];
+        let said = |number: u32| reasons[number as usize % reasons.len()].map(Arc::<str>::from);
+        for number in 0..100_u32 {
+            let took = Duration::from_micros(number.into());
+            let at = Timestamp::from_ms(number.into());
+            history.push(&Check { at, took, failure: said(number) });
+        }
+
+        let all = history.all();
+        assert_eq!(all.len(), CHECKS);
+        for (number, check) in (84..100_u32).zip(all) {
+            assert_eq!(
+                (check.at, check.failure),
+                (Timestamp::from_ms(number.into()), said(number))
+            );
+        }
+        assert_eq!(history.reasons.len(), 3);
     }
 
     #[test]

@@ -222,7 +222,9 @@ impl Registry {
                 let Some(gauge) = self.gauge(&instance.id) else { continue };
                 let is_wanted = match gauge.circuit(now) {
                     // Asking a process would keep it awake; whether it lives is known anyway.
-                    Circuit::Closed if is_program(instance) && !server.checks.is_program() => false,
+                    Circuit::Closed if is_program(instance) && !server.checks().is_program() => {
+                        false
+                    }
                     Circuit::Closed => interval.is_some_and(|it| gauge.is_due(now, it)),
                     Circuit::HalfOpen => true,
                     Circuit::Open(_) => false,
@@ -236,7 +238,7 @@ impl Registry {
 
     /// How often the instances of a server are looked at; none for never.
     fn interval(&self, server: &Server) -> Option<Duration> {
-        let seconds = server.checks.interval_seconds;
+        let seconds = server.checks().interval_seconds;
         let seconds = seconds.unwrap_or(self.0.settings.health.interval_seconds.max(1));
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
@@ -264,17 +266,17 @@ impl Registry {
         // Who is left alone is tried by this as by a call, by one at a time.
         let is_try = gauge.circuit(began) == Circuit::HalfOpen;
         let held = if is_try { Some(gauge.enter(true)?) } else { None };
-        let seconds = server.checks.timeout_seconds;
+        let seconds = server.checks().timeout_seconds;
         let seconds = seconds.unwrap_or(self.0.settings.health.timeout_seconds).max(1);
         let limit = Duration::from_secs(seconds.into());
-        let failure = if server.checks.is_program() {
+        let failure = if server.checks().is_program() {
             Box::pin(self.have_it_looked_at(server, instance, limit)).await.err()
         } else {
             self.ask_how_it_is(instance, limit).await.err()
         };
         let took = self.0.clock.tick().saturating_duration_since(began);
         let check = Check { at, took, failure: failure.map(Into::into) };
-        gauge.remember(check.clone());
+        gauge.remember(&check);
         let outcome = match &check.failure {
             None => Outcome::Answered(took),
             Some(reason) => Outcome::Failed(reason),
@@ -293,7 +295,7 @@ impl Registry {
         instance: &Instance,
         patience: Duration,
     ) -> Result<(), String> {
-        let (command, args) = server.checks.command.split_first().ok_or("it has no command")?;
+        let (command, args) = server.checks().command.split_first().ok_or("it has no command")?;
         let told = [
             ("TOLLHOUSE_SERVER", server.name.to_string()),
             ("TOLLHOUSE_INSTANCE", instance.id.to_string()),

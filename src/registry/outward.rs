@@ -68,7 +68,7 @@ impl Outward {
             }
             Self::Tls(new) => {
                 check_tls(new, url)?;
-                *tls = new.clone();
+                *tls = new.clone().into();
             }
         }
         Ok(())

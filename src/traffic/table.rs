@@ -263,7 +263,7 @@ mod tests {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
-            checks: crate::domain::CheckPolicy::default(),
+            checks: None,
             labels: None,
             instances: (0..count).map(|_| instance(&[])).collect(),
             created_at: crate::domain::Timestamp::from_ms(0),

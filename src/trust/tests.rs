@@ -49,7 +49,7 @@ fn server(on_change: OnChange) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
-        checks: crate::domain::CheckPolicy::default(),
+        checks: None,
         labels: None,
         instances: Vec::new(),
         created_at: Timestamp::from_ms(0),

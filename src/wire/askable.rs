@@ -7,7 +7,7 @@ use super::member::Members;
 
 /// What a client can be asked in the middle of a call, as far as servers tell clients apart by it:
 /// those of older revisions offer some tools only to clients that can do what the tools need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Askable(u8);
 
 impl Askable {

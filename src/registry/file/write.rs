@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    domain::{
-        CachePolicy, CheckPolicy, Endpoint, Instance, Secret, Server, ServerAuth, ServerTls,
-        Timestamp,
-    },
+    domain::{CachePolicy, Endpoint, Instance, Secret, Server, ServerAuth, ServerTls, Timestamp},
     registry::Directory,
 };
 
@@ -58,8 +55,8 @@ fn template(server: &Server, directory: &Directory) -> Value {
             written["version"] = labels.version.as_str().into();
         }
     }
-    if server.checks != CheckPolicy::default() {
-        written["checks"] = json!(server.checks);
+    if let Some(checks) = &server.checks {
+        written["checks"] = json!(checks);
     }
     if let Some(on_change) = server.on_change {
         written["on_change"] = json!(on_change);

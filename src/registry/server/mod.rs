@@ -230,7 +230,7 @@ impl Registry {
         let wanted = wanted.unwrap_or_else(Namespace::default_slug);
         let limit = self.0.settings.max_instances;
         let server = form.check(organization, (self.0.clock.now(), limit))?;
-        if server.instances.iter().any(is_program) || server.checks.is_program() {
+        if server.instances.iter().any(is_program) || server.checks().is_program() {
             caller.may(Permission::StdioExecute)?;
         }
         Ok((server, wanted))
@@ -264,7 +264,7 @@ impl Registry {
             }
             if let Some(checks) = wanted.checks {
                 check::checks(&checks)?;
-                server.checks = std::mem::take(&mut server.checks).changed(checks);
+                server.checks = server.checks().clone().changed(checks).kept();
             }
             let said = (wanted.version, wanted.tags, wanted.metadata);
             server.labels = check::labels(server.labels.take(), said)?;
@@ -411,7 +411,7 @@ impl Form {
             on_change,
             balance,
             cache,
-            checks,
+            checks: checks.kept(),
             labels,
             origin: None,
         })

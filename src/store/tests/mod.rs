@@ -20,8 +20,8 @@ use super::{
     vault::Vault,
 };
 use crate::domain::{
-    Actor, Change, Endpoint, FixedClock, Instance, NamespaceId, Noun, OrganizationId, Secret,
-    Server, ServerAuth, ServerId, ServerTls, State, Timestamp, Transport,
+    Actor, Change, Endpoint, EndpointTls, FixedClock, Instance, NamespaceId, Noun, OrganizationId,
+    Secret, Server, ServerAuth, ServerId, State, Timestamp, Transport,
 };
 
 fn me() -> &'static Actor {
@@ -49,14 +49,14 @@ fn server(name: &str) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
-        checks: crate::domain::CheckPolicy::default(),
+        checks: None,
         labels: None,
         instances: vec![Instance::new(Endpoint::Http {
             url,
             headers,
             transport: Transport::Auto,
             auth: ServerAuth::Bearer { token: Secret::new("hunter2-canary") },
-            tls: ServerTls::default(),
+            tls: EndpointTls::default(),
         })],
         created_at: Timestamp::from_ms(1),
         updated_at: Timestamp::from_ms(1),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Asked, Said, Scripted};
 use crate::{
-    domain::{Endpoint, Instance, Secret, ServerAuth, ServerTls, SystemClock, Transport},
+    domain::{Endpoint, EndpointTls, Instance, Secret, ServerAuth, SystemClock, Transport},
     problem::chain,
     upstream::{Environment, Settings, Upstream},
     wire::{Address, Method},
@@ -34,7 +34,7 @@ impl House {
             headers,
             transport: Transport::Auto,
             auth: ServerAuth::None,
-            tls: ServerTls::default(),
+            tls: EndpointTls::default(),
         };
         let instance = Instance::new(endpoint);
         Self { upstream: upstream.expect("an upstream"), instance }

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::scripted::{Script, Scripted, Voice};
 use crate::{
-    domain::{Endpoint, Instance, Secret, ServerAuth, ServerTls, SystemClock, Transport},
+    domain::{Endpoint, EndpointTls, Instance, Secret, ServerAuth, SystemClock, Transport},
     problem::chain,
     upstream::{Ear, Environment, MidCall, Party, Settings, Upstream, Wanted},
     wire::{Address, Method, Request, Tells},
@@ -26,7 +26,7 @@ impl House {
         let upstream = Upstream::new(settings, None, "/".into(), environment, clock);
         let headers = BTreeMap::from([("Authorization".to_owned(), Secret::new("Bearer x"))]);
         let url = server.url.parse().expect("a URL");
-        let (auth, tls) = (ServerAuth::None, ServerTls::default());
+        let (auth, tls) = (ServerAuth::None, EndpointTls::default());
         let endpoint = Endpoint::Http { url, headers, transport, auth, tls };
         let instance = Instance::new(endpoint);
         Self { upstream: upstream.expect("an upstream"), instance }
