@@ -141,7 +141,7 @@ impl Front {
     async fn answer<B>(
         &self,
         peer: &Peer,
-        request: Request<B>,
+        mut request: Request<B>,
         request_id: &RequestId,
         addressee: &Addressee,
     ) -> Response<Body>
@@ -167,28 +167,35 @@ impl Front {
             return refuse(&problem);
         }
         if let Some((way, scope)) = Way::of(request.uri().path()) {
-            let arrival = arrival(peer, &request, request_id, credential, began);
+            // Whoever opens a socket reads the headers of the request itself.
+            let headers = request.headers().clone();
+            let arrival = arrival(peer, headers, request_id, credential, began);
             let arrival = Arrival { scope, via: way.name(), ..arrival };
             return Box::pin(self.channel(way, arrival, request)).await;
         }
-        let scope = match self.0.proxy.lead(&credential, &request) {
-            Ok(None) => Scope::at(request.uri().path()),
-            Ok(Some(Lead::Endpoint(scope))) => Some(scope),
-            Ok(Some(Lead::Lane(lane))) => {
-                let arrival = arrival(peer, &request, request_id, credential, began);
-                return Box::pin(self.0.proxy.answer(arrival, *lane, request)).await;
-            }
-            Err(problem) => return refuse(&problem),
-        };
-        let Some(scope) = scope else {
-            return match Plain::find(request.uri().path()) {
-                Some(plain) => {
-                    Box::pin(self.plain(plain, peer, request, (credential, request_id))).await
+        // What the gateway has a use for itself is no route's, and is looked for first.
+        let path = request.uri().path();
+        let scope = if let Some(scope) = Scope::at(path) {
+            scope
+        } else if let Some(plain) = Plain::find(path) {
+            let asked = (credential, request_id);
+            return Box::pin(self.plain(plain, peer, request, asked)).await;
+        } else {
+            match self.0.proxy.lead(&credential, &request) {
+                Ok(Some(Lead::Endpoint(scope))) => scope,
+                Ok(Some(Lead::Lane(lane))) => {
+                    let headers = std::mem::take(request.headers_mut());
+                    let arrival = arrival(peer, headers, request_id, credential, began);
+                    return Box::pin(self.0.proxy.answer(arrival, *lane, request)).await;
                 }
-                None => Box::pin(self.office(request, peer, credential, request_id)).await,
-            };
+                Ok(None) => {
+                    return Box::pin(self.office(request, peer, credential, request_id)).await;
+                }
+                Err(problem) => return refuse(&problem),
+            }
         };
-        let arrival = Arrival { scope, ..arrival(peer, &request, request_id, credential, began) };
+        let headers = std::mem::take(request.headers_mut());
+        let arrival = Arrival { scope, ..arrival(peer, headers, request_id, credential, began) };
         self.endpoint(arrival, request).await
     }
 
@@ -272,9 +279,9 @@ impl Front {
         B::Error: Into<axum::BoxError>,
     {
         let Inner { inside, rpc, clock, .. } = &*self.0;
-        let made = arrival(peer, &request, request_id, credential, clock.tick());
-        let arrival = Arrival { scope: plain.scope(), ..made };
         let (parts, body) = request.into_parts();
+        let made = arrival(peer, parts.headers, request_id, credential, clock.tick());
+        let arrival = Arrival { scope: plain.scope(), ..made };
         if parts.method != plain.verb() {
             return reply::takes_only(&plain.verb());
         }
@@ -375,9 +382,9 @@ impl Front {
 }
 
 /// What a request brings besides its body, at the endpoint of all servers.
-fn arrival<B>(
+fn arrival(
     peer: &Peer,
-    request: &Request<B>,
+    headers: HeaderMap,
     request_id: &RequestId,
     credential: Credential,
     began: Instant,
@@ -385,7 +392,7 @@ fn arrival<B>(
     Arrival {
         request_id: request_id.clone(),
         scope: Scope::Everything,
-        headers: request.headers().clone(),
+        headers,
         credential,
         via: if peer.address.is_some() { "http" } else { "unix" },
         from: peer.address.map(|address| address.ip()),
