@@ -25,7 +25,7 @@ use crate::{
     problem::{Kind, Problem},
     registry,
     upstream::{Exit, Run},
-    wire::{AsTask, Call, Client, Message, Request, Revision},
+    wire::{Call, Client, Message, Request, Revision},
 };
 
 /// How long a process may take to start, over the bridge.
@@ -189,21 +189,8 @@ pub(super) async fn send(
         level: None,
     };
     let scope = Scope::Server(server.name.as_str().into());
-    let (session, repeated, as_task) = (None, None, AsTask::No);
     let from = peer.address.map(|address| address.ip());
-    let exchange = None;
-    let call = Call {
-        request_id,
-        scope,
-        request,
-        client,
-        session,
-        repeated,
-        as_task,
-        exchange,
-        from,
-        began,
-    };
+    let call = Call { from, ..Call::new(request_id, scope, request, client, began) };
     let reply = office.pipeline.handle(&call, &credential, None).await?;
     let answer = edge::answer(&call, &call.request.id(), &reply.body);
     let answer: &RawValue =

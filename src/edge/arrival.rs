@@ -14,7 +14,7 @@ use crate::{
     },
     pipeline::{Pipeline, Reply},
     problem::Problem,
-    wire::{AsTask, Call, Client, Era, RawId, Revision, SessionKey, header},
+    wire::{Call, Client, Era, RawId, Revision, SessionKey, header},
 };
 
 /// What a request brings besides its body.
@@ -106,23 +106,19 @@ impl Inside {
         arrival: &Arrival,
         session: Option<SessionKey>,
     ) -> Result<Reply, Problem> {
+        let client = Client {
+            revision: Revision::NEWEST_LEGACY,
+            name: None,
+            via: arrival.via,
+            capabilities: None,
+            level: None,
+        };
+        let (request_id, scope) = (arrival.request_id.clone(), arrival.scope.clone());
+        let request = translate::ping();
         let call = Call {
-            request_id: arrival.request_id.clone(),
-            scope: arrival.scope.clone(),
-            request: translate::ping(),
-            client: Client {
-                revision: Revision::NEWEST_LEGACY,
-                name: None,
-                via: arrival.via,
-                capabilities: None,
-                level: None,
-            },
             session,
-            repeated: None,
-            as_task: AsTask::No,
-            exchange: None,
             from: arrival.from,
-            began: arrival.began,
+            ..Call::new(request_id, scope, request, client, arrival.began)
         };
         self.pipeline.handle(&call, &arrival.credential, None).await
     }

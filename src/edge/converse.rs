@@ -112,23 +112,19 @@ pub(super) fn call_of(
     can_be_told: bool,
 ) -> Call {
     let opening = session.opening();
+    let client = Client {
+        revision: opening.revision,
+        name: opening.client.clone(),
+        via: arrival.via,
+        capabilities: opening.capabilities.clone().filter(|_| can_be_told),
+        level: session.level(),
+    };
+    let (request_id, scope) = (arrival.request_id.clone(), arrival.scope.clone());
     Call {
-        request_id: arrival.request_id.clone(),
-        scope: arrival.scope.clone(),
-        request,
-        client: Client {
-            revision: opening.revision,
-            name: opening.client.clone(),
-            via: arrival.via,
-            capabilities: opening.capabilities.clone().filter(|_| can_be_told),
-            level: session.level(),
-        },
         session: Some(session.key()),
-        repeated: None,
         as_task,
-        exchange: None,
         from: arrival.from,
-        began: arrival.began,
+        ..Call::new(request_id, scope, request, client, arrival.began)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     },
     pipeline::{NOT_THERE, Reply},
     problem::{Kind, Problem},
-    wire::{self, AsTask, Call, Client, Message, Method, RawId, Request, Revision, header},
+    wire::{self, Call, Client, Message, Method, RawId, Request, Revision, header},
 };
 
 /// How soon a client may take up a stream that broke, in milliseconds.
@@ -213,24 +213,16 @@ pub(super) async fn open(
 ) -> Result<(Session, Bytes), (Problem, Option<StatusCode>)> {
     let asked = translate::Handshake::read(request)
         .map_err(|problem| (problem, Some(StatusCode::BAD_REQUEST)))?;
-    let call = Call {
-        request_id: arrival.request_id.clone(),
-        scope: arrival.scope.clone(),
-        request: translate::discover(),
-        client: Client {
-            revision: asked.revision,
-            name: asked.client.clone(),
-            via: arrival.via,
-            capabilities: None,
-            level: None,
-        },
-        session: None,
-        repeated: None,
-        as_task: AsTask::No,
-        exchange: None,
-        from: arrival.from,
-        began: arrival.began,
+    let client = Client {
+        revision: asked.revision,
+        name: asked.client.clone(),
+        via: arrival.via,
+        capabilities: None,
+        level: None,
     };
+    let (request_id, scope) = (arrival.request_id.clone(), arrival.scope.clone());
+    let call = Call::new(request_id, scope, translate::discover(), client, arrival.began);
+    let call = Call { from: arrival.from, ..call };
     let reply = inside.pipeline.handle(&call, &arrival.credential, None).await;
     let Reply { body, caller, .. } = reply.map_err(|problem| (problem, None))?;
     let opening = Opening {

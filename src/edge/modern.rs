@@ -92,20 +92,8 @@ fn call_of(arrival: Arrival, request: Request) -> (Call, Credential, bool) {
     let as_task = if meta.knows_tasks { AsTask::IfSuitable } else { AsTask::No };
     let repeated = Some(Repeated::of(&arrival.headers));
     let Arrival { request_id, scope, credential, from, began, .. } = arrival;
-    let session = None;
-    let exchange = None;
-    let call = Call {
-        request_id,
-        scope,
-        request,
-        client,
-        session,
-        repeated,
-        as_task,
-        exchange,
-        from,
-        began,
-    };
+    let call = Call::new(request_id, scope, request, client, began);
+    let call = Call { repeated, as_task, from, ..call };
     (call, credential, reads_events)
 }
 

@@ -17,7 +17,7 @@ use crate::{
     pipeline::{Body as Said, Reply},
     problem::{Kind, Problem},
     registry::Lane,
-    wire::{AsTask, Call, Client, Exchange, Revision, header::REQUEST_ID},
+    wire::{Call, Client, Exchange, Revision, header::REQUEST_ID},
 };
 
 /// What a gateway calls itself to those behind it.
@@ -164,19 +164,10 @@ fn call_of(
         capabilities: None,
         level: None,
     };
-    let call = Call {
-        request_id: arrival.request_id,
-        scope: arrival.scope,
-        request: exchange.request(),
-        client,
-        session: None,
-        repeated: None,
-        as_task: AsTask::No,
-        exchange: Some(Arc::new(exchange)),
-        from: arrival.from,
-        began: arrival.began,
-    };
-    Ok((call, arrival.credential))
+    let Arrival { request_id, scope, credential, from, began, .. } = arrival;
+    let call = Call::new(request_id, scope, exchange.request(), client, began);
+    let call = Call { exchange: Some(Arc::new(exchange)), from, ..call };
+    Ok((call, credential))
 }
 
 /// The headers of a request that go on: not those of the connection, and not those by which its

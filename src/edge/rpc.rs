@@ -27,8 +27,7 @@ use crate::{
     problem::{Kind, Problem},
     registry::Directory,
     wire::{
-        self, AsTask, Call, Client, Malformed, Message, Method, RawId, Request, Revision, meta,
-        result,
+        self, Call, Client, Malformed, Message, Method, RawId, Request, Revision, meta, result,
     },
 };
 
@@ -249,10 +248,8 @@ pub(super) fn call_of(arrival: &Arrival, scope: Scope, request: Request) -> Call
         level: None,
     };
     let request_id = arrival.request_id.clone();
-    let (session, repeated, as_task) = (None, None, AsTask::No);
     let Arrival { from, began, .. } = *arrival;
-    let exchange = None;
-    Call { request_id, scope, request, client, session, repeated, as_task, exchange, from, began }
+    Call { from, ..Call::new(request_id, scope, request, client, began) }
 }
 
 /// Whether an endpoint is that of a server which is not the gateway's own.

@@ -35,6 +35,29 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call of no session, that is no task and carries nothing else; from nowhere in particular.
+    #[must_use]
+    pub fn new(
+        request_id: RequestId,
+        scope: Scope,
+        request: Request,
+        client: Client,
+        began: Instant,
+    ) -> Self {
+        Self {
+            request_id,
+            scope,
+            request,
+            client,
+            session: None,
+            repeated: None,
+            as_task: AsTask::No,
+            exchange: None,
+            from: None,
+            began,
+        }
+    }
+
     /// What it asks for.
     #[must_use]
     pub fn method(&self) -> &Method {
