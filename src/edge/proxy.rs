@@ -17,7 +17,10 @@ use crate::{
     pipeline::{Body as Said, Reply},
     problem::{Kind, Problem},
     registry::Lane,
-    wire::{Call, Client, Exchange, Revision, header::REQUEST_ID},
+    wire::{
+        Call, Client, Exchange, Revision,
+        header::{REQUEST_ID, named_by_connection},
+    },
 };
 
 /// What a gateway calls itself to those behind it.
@@ -173,17 +176,13 @@ fn call_of(
 /// The headers of a request that go on: not those of the connection, and not those by which its
 /// sender is known here.
 fn onward(headers: &HeaderMap) -> HeaderMap {
-    let named = headers.get_all(header::CONNECTION).iter().filter_map(|it| it.to_str().ok());
-    let named: Vec<String> = named
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
+    let named = named_by_connection(headers);
     let mut kept = HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers {
         let is_kept = *name == header::VIA
             || !(HttpRoute::is_framing(name)
                 || HttpRoute::is_about_the_caller(name)
-                || named.iter().any(|it| it == name.as_str()));
+                || named.contains(name));
         if is_kept {
             kept.append(name.clone(), value.clone());
         }

@@ -23,7 +23,7 @@ use crate::{
     problem::{Kind, Problem},
     traffic::{self, Candidates, Pick, Ticket},
     upstream::{self, Parcel},
-    wire::{Exchange, project},
+    wire::{Exchange, header::named_by_connection, project},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -165,26 +165,14 @@ fn change(headers: &mut HeaderMap, by: &HeaderChange) {
 /// Takes out what belongs to one connection only, and what would let a server act as the gateway's
 /// own page.
 fn clean(headers: &mut HeaderMap) {
-    let named: Vec<header::HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
+    let mut gone = named_by_connection(headers);
+    let is_gone = |name: &&header::HeaderName| {
+        **name != header::CONTENT_LENGTH
+            && (HttpRoute::is_framing(name) || HttpRoute::is_wall(name))
+    };
+    gone.extend(headers.keys().filter(is_gone).cloned());
+    for name in gone {
         headers.remove(name);
-    }
-    let kept = headers.keys().filter(|name| {
-        **name == header::CONTENT_LENGTH
-            || !(HttpRoute::is_framing(name) || HttpRoute::is_wall(name))
-    });
-    let kept: Vec<_> = kept.cloned().collect();
-    let before = std::mem::take(headers);
-    for name in kept {
-        for value in before.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
     }
 }
 

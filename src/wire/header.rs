@@ -143,6 +143,14 @@ pub fn encode(text: &str) -> HeaderValue {
     value.expect("visible ASCII is a header value")
 }
 
+/// The headers that a message names as those of one connection alone (RFC 9110, 7.6.1).
+#[must_use]
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let said = headers.get_all(http::header::CONNECTION).iter();
+    let said = said.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    said.filter_map(|name| name.trim().parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
