@@ -23,10 +23,10 @@ use crate::{
     domain::{Clock, SystemClock},
     edge::{self, Door, Front, Guard, Sessions, Stop},
     links::Links,
-    observe::{self, Journal, Log, Metrics},
+    observe::{self, Book, Journal, Log, Metrics, Scribe, Writing},
     pipeline::{Pipeline, Rooms},
     registry::Registry,
-    store::Store,
+    store::{Records, Store},
     traffic::Traffic,
     trust::Trust,
     upstream::Upstream,
@@ -123,6 +123,7 @@ async fn serve_until_told(
         () = ending => {}
         () = signals.next() => {
             tracing::warn!("a second signal: ending at once; wardens end the children");
+            rooms.writing.finish(LAST_WORDS).await;
             drop(tokio::time::timeout(LAST_WORDS, rooms.store.close()).await);
         }
     }
@@ -240,6 +241,7 @@ pub async fn check_book(settings: &Settings) -> anyhow::Result<BookCheck> {
 /// All rooms, raised in the order of the stairs.
 struct Building {
     store: Store,
+    writing: Writing,
     upstream: Upstream,
     catalog: Catalog,
     pipeline: Pipeline,
@@ -260,14 +262,14 @@ impl Building {
         let store = open_store(settings, folder, &clock)?;
         furnish(&store).await?;
         let metrics = Metrics::new();
-        let journal = Journal::new(&settings.observe, log.clone(), metrics.clone(), clock.clone());
+        let journal = Journal::new(&settings.observe, metrics.clone(), clock.clone());
+        let (book, writing) = book(settings, &store, (&journal, log), &metrics, &clock)?;
         let access = Access::new(settings.access.clone(), &store, clock.clone())?;
         let upstream = speaking(settings, &clock)?;
         let mut own = settings.registry.clone();
         config::Environment::capture().for_discovery(&mut own.discovery);
         let registry = Registry::new(own, &store, &upstream, &metrics, clock.clone())?;
-        let below = (&store, &registry);
-        let traffic = Traffic::new(settings.traffic.clone(), below, clock.clone())?;
+        let traffic = Traffic::new(settings.traffic.clone(), (&store, &registry), clock.clone())?;
         let trust = Trust::new(settings.trust.clone(), &store, clock.clone())?;
         let links = links(settings, (&store, &upstream), &clock, address)?;
         let known = (&registry, &trust, &links);
@@ -299,6 +301,7 @@ impl Building {
             pipeline: pipeline.clone(),
             bridge: settings.stdio_bridge.clone(),
             store: store.clone(),
+            book,
             metrics,
             clock: clock.clone(),
             house: house.clone(),
@@ -312,8 +315,28 @@ impl Building {
         house.set_sessions(sessions.clone());
         let front = Front::new(&settings.edge, (guard, site), sessions, router, clock);
         let doors = settings.edge.clone();
-        Ok(Self { store, upstream, catalog, pipeline, front, office, house, doors })
+        Ok(Self { store, writing, upstream, catalog, pipeline, front, office, house, doors })
     }
+}
+
+/// The book of calls, and whoever writes it.
+fn book(
+    settings: &Settings,
+    store: &Store,
+    (journal, log): (&Journal, &Log),
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Book, Writing)> {
+    let (own, lines) = (settings.observe.clone(), (journal.clone(), log.clone()));
+    let mut scribe = Scribe::new(own, lines, metrics.clone(), clock.clone());
+    let kept = &settings.observe.book;
+    let open = || Records::open(&settings.data, kept.cache_mib, clock.now());
+    let records = kept.enabled.then(open).transpose()?;
+    if let Some(records) = &records {
+        scribe.keep(records.clone(), store.clone())?;
+    }
+    let book = Book::new(records, journal.clone(), scribe.listeners(), kept.max_listeners);
+    Ok((book, scribe.start()?))
 }
 
 /// How servers are spoken to.
@@ -425,6 +448,7 @@ impl Running {
         if tokio::time::timeout(CLOSING, rooms.upstream.close()).await.is_err() {
             tracing::warn!("some children did not end in time; their wardens end them");
         }
+        rooms.writing.finish(CLOSING).await;
         rooms.store.close().await;
     }
 }

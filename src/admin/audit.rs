@@ -22,9 +22,6 @@ const MOST: usize = 1_000;
 /// Which lines are wanted, in the words of predecessors.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
-    /// `audit`; of requests there is no book yet.
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
     #[serde(default)]
     resource_type: Option<String>,
     #[serde(default)]
@@ -50,17 +47,6 @@ pub(super) async fn list(
     State(store): State<Store>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Failure> {
-    if wanted.kind.as_deref().is_some_and(|kind| kind != "audit") {
-        let message = "only the type audit is kept here; lines of calls stand in the gateway's log";
-        return Err(Problem::new(Kind::Invalid, message).into());
-    }
-    let moment = |name: &str, text: Option<String>| {
-        let read = |text: String| {
-            let wrong = || format!("{name} is no moment, such as 2026-11-30T20:00:00Z");
-            Timestamp::parse(&text).ok_or_else(|| Problem::new(Kind::Invalid, wrong()))
-        };
-        text.map(read).transpose()
-    };
     let limit = wanted.limit.unwrap_or(100).clamp(1, MOST);
     let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
     let search = Search {
@@ -69,8 +55,8 @@ pub(super) async fn list(
         action: wanted.action,
         actor: wanted.actor_id,
         thing: wanted.resource_id,
-        since: moment("since", wanted.since)?,
-        until: moment("until", wanted.until)?,
+        since: moment("since", wanted.since.as_deref())?,
+        until: moment("until", wanted.until.as_deref())?,
     };
     let (lines, total) = audit::search(&store.read()?, &search, (limit, wanted.offset))?;
     let data: Vec<Value> = lines.iter().map(shown).collect();
@@ -86,6 +72,15 @@ pub(super) async fn list(
 /// Verifies the whole audit.
 pub(super) async fn verify(State(store): State<Store>) -> Result<Response, Failure> {
     Ok(one(audit::verify(&store.read()?)?))
+}
+
+/// The moment that a parameter names.
+pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let read = |text: &str| {
+        let wrong = || format!("{name} is no moment, such as 2026-11-30T20:00:00Z");
+        Timestamp::parse(text).ok_or_else(|| Problem::new(Kind::Invalid, wrong()))
+    };
+    text.map(read).transpose()
 }
 
 fn shown(line: &AuditLine) -> Value {

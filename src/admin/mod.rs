@@ -20,10 +20,12 @@ mod policies;
 mod processes;
 mod push;
 mod registry_file;
+mod requests;
 mod route;
 mod servers;
 mod sessions;
 mod setup;
+mod stats;
 mod status;
 mod templates;
 mod transports;
@@ -42,6 +44,7 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef},
     middleware,
 };
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use bridge::Settings as BridgeSettings;
 
@@ -52,7 +55,7 @@ use crate::{
     domain::{Clock, OrganizationId, Permission, Timestamp},
     edge::Sessions,
     links::Links,
-    observe::Metrics,
+    observe::{Book, Metrics},
     pipeline::Pipeline,
     problem::{Kind, Problem},
     registry::Registry,
@@ -79,6 +82,7 @@ pub(crate) struct Office {
     pub(crate) pipeline: Pipeline,
     pub(crate) bridge: BridgeSettings,
     pub(crate) store: Store,
+    pub(crate) book: Book,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) house: House,
@@ -93,6 +97,7 @@ struct Facts {
     data: PathBuf,
     started_at: Timestamp,
     is_ready: AtomicBool,
+    closing: CancellationToken,
     sessions: std::sync::OnceLock<Sessions>,
 }
 
@@ -101,12 +106,21 @@ impl House {
     pub(crate) fn new(listen: String, data: PathBuf, started_at: Timestamp) -> Self {
         let is_ready = AtomicBool::new(false);
         let sessions = std::sync::OnceLock::new();
-        Self(Arc::new(Facts { listen, data, started_at, is_ready, sessions }))
+        let closing = CancellationToken::new();
+        Self(Arc::new(Facts { listen, data, started_at, is_ready, closing, sessions }))
     }
 
     /// Says whether calls are served.
     pub(crate) fn set_ready(&self, is_ready: bool) {
         self.0.is_ready.store(is_ready, Ordering::Release);
+        if !is_ready {
+            self.0.closing.cancel();
+        }
+    }
+
+    /// Cancelled when the house closes: what the office streams ends then.
+    fn closing(&self) -> CancellationToken {
+        self.0.closing.clone()
     }
 
     /// Tells where sessions can be counted. The doors are hung after the office is furnished.
@@ -164,12 +178,11 @@ fn routes() -> Vec<Route> {
         get("/api/admin/sessions/{id}", Known, sessions::show),
         delete("/api/admin/sessions/{id}", Known, sessions::end),
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
-        get("/admin/logs", May(P::AuditRead), audit::list),
-        get("/api/admin/logs", May(P::AuditRead), audit::list),
         get("/admin/audit", May(P::AuditRead), audit::list),
         get("/api/admin/audit", May(P::AuditRead), audit::list),
         get("/api/admin/audit/verify", May(P::SystemManage), audit::verify),
     ];
+    routes.extend(book());
     routes.extend(places());
     routes.extend(signing_in());
     routes.extend(clients_of_people());
@@ -178,6 +191,32 @@ fn routes() -> Vec<Route> {
     routes.extend(rate_limits());
     routes.extend(http_routes());
     routes.extend(transports());
+    routes
+}
+
+/// The book of calls, and what is summed up from it.
+fn book() -> Vec<Route> {
+    use Need::May;
+    use Permission as P;
+    let paths = [
+        ["/admin/logs", "/admin/logs/{id}", "/admin/requests", "/admin/stats"],
+        ["/api/admin/logs", "/api/admin/logs/{id}", "/api/admin/requests", "/api/admin/stats"],
+    ];
+    let of = |[logs, one, requests, stats]: [&'static str; 4]| {
+        [
+            // Of calls, where `type=request` says so; and then one needs what those need.
+            get(logs, May(P::AuditRead), requests::logs),
+            get(one, May(P::LogsRead), requests::show),
+            get(requests, May(P::LogsRead), requests::list),
+            get(stats, May(P::LogsRead), stats::list),
+        ]
+    };
+    let mut routes: Vec<Route> = paths.into_iter().flat_map(of).collect();
+    routes.extend([
+        get("/api/admin/requests/live", May(P::LogsRead), requests::live),
+        get("/api/admin/requests/export", May(P::LogsRead), requests::export),
+        get("/api/admin/requests/{id}", May(P::LogsRead), requests::show),
+    ]);
     routes
 }
 

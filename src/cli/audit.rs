@@ -11,6 +11,7 @@ use super::{
 use crate::{
     app::Folder,
     client::{AuditView, Client},
+    wire::csv_field,
 };
 
 /// Lines that are asked for at once.
@@ -168,37 +169,11 @@ async fn export(context: &Context, search: Search, csv: bool) -> Result<(), Fail
                 &line.resource_name,
                 detail,
             ];
-            fields.map(field).join(",")
+            fields.map(csv_field).join(",")
         } else {
             serde_json::to_string(line).expect("a line is always JSON")
         };
         context.out.line(&text)?;
     }
     Ok(())
-}
-
-/// A field of CSV (RFC 4180). What a table program would take for a formula is kept from being one.
-fn field(text: &str) -> String {
-    let text = match text.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{text}"),
-        _ => text.to_owned(),
-    };
-    if text.contains(['"', ',', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_stay_one_field_and_no_formula() {
-        for (text, written) in
-            [("a", "a"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\""), ("=1+1", "'=1+1"), ("", "")]
-        {
-            assert_eq!(field(text), written);
-        }
-    }
 }

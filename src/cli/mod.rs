@@ -15,6 +15,7 @@ mod launch;
 mod limits;
 mod links;
 mod lock;
+mod log;
 mod login;
 mod logins;
 mod namespaces;
@@ -37,6 +38,7 @@ mod tools;
 mod trust;
 mod users;
 mod whatif;
+mod when;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -213,6 +215,13 @@ enum Verb {
     /// Who changed what: list, verify, export
     #[command(subcommand, after_help = "Example:\n  tollhouse audit list")]
     Audit(audit::Audit),
+    /// What was called, by whom, and how it ended: search, tail, show, export
+    #[command(
+        subcommand,
+        aliases = ["logs", "request", "requests"],
+        after_help = "Example:\n  tollhouse log tail"
+    )]
+    Log(log::Log),
     /// Look at everything that is commonly wrong
     Doctor(doctor::Doctor),
     /// Settings: show, validate
@@ -292,6 +301,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Trust(trust) => trust::run(context, trust).await?,
         Verb::Lock(lock) => return lock::run(context, lock).await,
         Verb::Audit(audit) => return audit::run(context, audit).await,
+        Verb::Log(log) => log::run(context, log).await?,
         Verb::Doctor(doctor) => return doctor::run(context, doctor).await,
         Verb::Config(config) => config::run(context, &config)?,
         Verb::Db(db) => db::run(context, db).await?,

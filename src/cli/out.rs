@@ -42,11 +42,16 @@ impl Out {
     }
 
     /// Writes a line of results.
-    #[expect(clippy::unused_self, reason = "all results leave by this door")]
     pub(super) fn line(self, text: &str) -> Result<(), Failure> {
+        self.piece(format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a piece of results.
+    #[expect(clippy::unused_self, reason = "all results leave by this door")]
+    pub(super) fn piece(self, text: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         // Whoever reads the results may have seen enough of them.
-        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        match stdout.write_all(text).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::new("the results cannot be written", error.to_string()))
             }

@@ -75,7 +75,7 @@ Examples:
         name = "whatif",
         after_help = "\
 Examples:
-  journalctl -u tollhouse -o cat | tollhouse policy whatif no-writes.yaml --since 7d
+  tollhouse policy whatif no-writes.yaml --since 7d
   tollhouse policy whatif no-writes.yaml --log tollhouse.log -o json"
     )]
     WhatIf(WhatIf),

@@ -1,7 +1,7 @@
 //! `tollhouse policy whatif`: what a policy would have made of calls that were made.
 //!
-//! The calls are read from the journal, which the gateway writes into its log, and decided anew by
-//! a gateway: once without and once with the policy.
+//! The calls are read from the book that a gateway keeps, or from a log in which it wrote them, and
+//! decided anew by a gateway: once without and once with the policy.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,11 +13,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, definition::read, out::Format, reach::reach, table::table};
+use super::{
+    Context, Failure, definition::read, log, out::Format, reach::reach, table::table, when::moment,
+};
 use crate::{
     app::Folder,
-    client::{Client, ReplayedCall},
-    domain::{Clock as _, Scope, SystemClock, Timestamp},
+    client::{Client, ReplayedCall, RequestView},
+    domain::{Scope, Timestamp},
 };
 
 /// The longest line of a log that is read, in bytes; what is longer is no call.
@@ -40,9 +42,9 @@ const QUARTER_MS: i64 = 15 * 60 * 1_000;
 pub(super) struct WhatIf {
     /// File with the policy, in JSON or YAML; - reads standard input
     file: String,
-    /// Log of the gateway, in JSON; - reads standard input
-    #[arg(long, default_value = "-", value_name = "FILE")]
-    log: String,
+    /// Log of a gateway, in JSON, in place of the book it keeps; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    log: Option<String>,
     /// Only calls that are not older, such as 7d, 12h or 30m, or made since a time
     #[arg(long, value_name = "AGE|TIME")]
     since: Option<String>,
@@ -149,36 +151,60 @@ struct Told {
 }
 
 pub(super) async fn run(context: &Context, asked: &WhatIf) -> Result<(), Failure> {
-    if asked.log == "-" && (asked.file == "-" || io::stdin().is_terminal()) {
+    if asked.log.as_deref() == Some("-") && (asked.file == "-" || io::stdin().is_terminal()) {
         let why = "calls are read from the log of a gateway, and nothing is piped in";
         return Err(Failure::misuse("the log is missing", why).with_fix("name it with --log FILE"));
     }
     let policy = read(&asked.file)?;
-    let since = asked.since.as_deref().map(since).transpose()?;
-    let past = past(&asked.log, since)?;
-    let told =
-        reach(context, Folder::MustBeThere, async |client| replay(client, &policy, past).await);
+    let since = asked.since.as_deref().map(|it| moment("--since", it)).transpose()?;
+    let past = asked.log.as_deref().map(|log| past(log, since)).transpose()?;
+    let told = reach(context, Folder::MustBeThere, async |client| {
+        let past = match past {
+            Some(past) => past,
+            None => of_book(client, since).await?,
+        };
+        replay(client, &policy, past).await
+    });
     tell(context, &told.await?)
 }
 
-/// A time, or one so long ago.
-fn since(text: &str) -> Result<Timestamp, Failure> {
-    ago(text).or_else(|| Timestamp::parse(text)).ok_or_else(|| {
-        Failure::misuse(format!("{text} is no age and no time"), "--since takes either")
-            .with_fix("say it like 30m, 12h, 7d, or 2027-01-31T20:00:00Z")
-    })
+/// The calls in the book of a gateway.
+async fn of_book(client: &Client, since: Option<Timestamp>) -> Result<Past, Failure> {
+    let mut asked = vec![("method", "tools/call,prompts/get,resources/read".to_owned())];
+    asked.extend(since.map(|since| ("since", since.to_string())));
+    let mut past = Past::default();
+    let taken = log::each(client, &asked, usize::MAX, |line| {
+        past.lines += 1;
+        past.take(line.into(), since);
+        past.is_not_too_much("the book")
+    });
+    taken.await?;
+    if past.alike.is_empty() && past.skipped.is_empty() {
+        let why = "none was to a tool, prompt or resource";
+        let failure = Failure::new("there are no such calls in the book", why);
+        return Err(failure.with_fix("look at it with: tollhouse log search"));
+    }
+    Ok(past)
 }
 
-fn ago(text: &str) -> Option<Timestamp> {
-    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit_ms = match unit {
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let ms = i64::from(count.parse::<u32>().ok()?).checked_mul(unit_ms)?;
-    Some(Timestamp::from_ms(SystemClock.now().as_ms().saturating_sub(ms)))
+impl From<RequestView> for Line {
+    fn from(line: RequestView) -> Self {
+        let text = |name: &str| line.more.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            endpoint: text("endpoint"),
+            revision: text("revision"),
+            via: text("transport"),
+            role: text("role"),
+            inputs: line.more.get("inputs").and_then(Value::as_object).cloned().unwrap_or_default(),
+            timestamp: line.timestamp,
+            message: "call".to_owned(),
+            method: line.rpc_method,
+            server: line.server,
+            item: line.item,
+            client: line.client_id,
+            caller: line.user_id,
+        }
+    }
 }
 
 /// The calls in a log.
@@ -192,11 +218,7 @@ fn past(log: &str, since: Option<Timestamp>) -> Result<Past, Failure> {
         Failure::new(format!("the log {log} cannot be read"), error.to_string())
             .with_fix("name the file that holds what the gateway wrote to standard error")
     })?;
-    if past.alike.len() > MOST_CALLS {
-        let why = format!("it has more than {MOST_CALLS} different ones");
-        let failure = Failure::new("there are too many calls in the log", why);
-        return Err(failure.with_fix("shorten the time with --since"));
-    }
+    past.is_not_too_much("the log")?;
     if past.alike.is_empty() && past.skipped.is_empty() {
         let why = format!("none of its {} lines is one to a tool, prompt or resource", past.lines);
         let failure = Failure::new("there are no such calls in the log", why);
@@ -228,6 +250,15 @@ fn gather(mut log: impl BufRead, since: Option<Timestamp>) -> io::Result<Past> {
 }
 
 impl Past {
+    fn is_not_too_much(&self, place: &str) -> Result<(), Failure> {
+        if self.alike.len() <= MOST_CALLS {
+            return Ok(());
+        }
+        let why = format!("it has more than {MOST_CALLS} different ones");
+        let failure = Failure::new(format!("there are too many calls in {place}"), why);
+        Err(failure.with_fix("shorten the time with --since"))
+    }
+
     fn take(&mut self, line: Line, since: Option<Timestamp>) {
         let kind = match &*line.method {
             "tools/call" => "tool",
@@ -397,18 +428,5 @@ mod tests {
         let past = gather(log.as_bytes(), None).expect("readable");
 
         assert_eq!(past.alike.len(), 1);
-    }
-
-    #[test]
-    fn since_when_is_an_age_or_a_time() {
-        let now = SystemClock.now().as_ms();
-
-        let day = since("1d").expect("an age");
-
-        assert!((now - day.as_ms() - 86_400_000).abs() < 60_000);
-        assert_eq!(since("2026-11-25T10:01:00Z").ok(), Timestamp::parse("2026-11-25T10:01:00Z"));
-        for odd in ["", "d", "7", "7y", "-1d", "é", "99999999999d"] {
-            assert!(since(odd).is_err(), "{odd}");
-        }
     }
 }

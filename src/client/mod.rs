@@ -12,6 +12,7 @@ mod live;
 mod manage;
 mod people;
 mod policies;
+mod requests;
 mod routes;
 mod sign_in;
 mod trust;
@@ -46,6 +47,7 @@ pub use self::{
         NamespaceForm, NamespaceView, OrganizationForm, OrganizationView, UserForm, UserView,
     },
     policies::{PolicyAnswer, PolicyCheck, PolicyStep, PolicyView, ReplayedCall},
+    requests::{RequestNews, RequestView},
     routes::{RouteRuleView, RouteTest, RouteView},
     sign_in::{ProfileView, SignInForm, Tokens},
     trust::{ChangeView, Decision, FieldView, Lock, LockedServer, Locking},

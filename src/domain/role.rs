@@ -57,7 +57,8 @@ impl Role {
             | Permission::OrganizationsRead
             | Permission::PoliciesRead
             | Permission::PoliciesWrite
-            | Permission::AuditRead => matches!(self, Self::Admin),
+            | Permission::AuditRead
+            | Permission::LogsRead => matches!(self, Self::Admin),
             // These reach beyond an organization, and so does no role.
             Permission::MetricsRead
             | Permission::StdioExecute
@@ -146,11 +147,13 @@ pub enum Permission {
     PoliciesWrite,
     /// See who changed what.
     AuditRead,
+    /// See what was called, and by whom.
+    LogsRead,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ItemsList,
         Self::ToolsCall,
         Self::ResourcesRead,
@@ -174,6 +177,7 @@ impl Permission {
         Self::PoliciesRead,
         Self::PoliciesWrite,
         Self::AuditRead,
+        Self::LogsRead,
     ];
 
     /// What it lets somebody do, in words for people.
@@ -207,6 +211,7 @@ impl Permission {
             Self::PoliciesRead => "see policies, and try what they would decide",
             Self::PoliciesWrite => "make, change and delete policies",
             Self::AuditRead => "see who changed what, and when",
+            Self::LogsRead => "see what was called, by whom, and how it ended",
         }
     }
 
@@ -237,6 +242,7 @@ impl Permission {
             Self::PoliciesRead => "policies:read",
             Self::PoliciesWrite => "policies:write",
             Self::AuditRead => "audit:read",
+            Self::LogsRead => "logs:read",
         }
     }
 }

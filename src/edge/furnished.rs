@@ -33,8 +33,7 @@ pub(super) fn furnished(
     });
     written.join().expect("no panic").expect("furnished");
     let (metrics, observe) = (Metrics::new(), observe::Settings::default());
-    let log = observe::Log::new(observe.queue_bytes);
-    let journal = Journal::new(&observe, log, metrics.clone(), clock.clone());
+    let journal = Journal::new(&observe, metrics.clone(), clock.clone());
     let access = Access::new(access::Settings::default(), &store, clock.clone());
     let environment = upstream::Environment { path: "".into(), home: None, lang: None };
     let settings = upstream::Settings::default();

@@ -35,6 +35,7 @@ pub(crate) use listen::{Door, Peer, Stop, serve};
 pub(crate) use modern::render as answer;
 pub(crate) use reply::http_problem;
 pub(crate) use session::{SessionView, Sessions, Traffic};
+pub(crate) use stream::{Source, events, response as stream_of};
 
 /// How the doors are kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]

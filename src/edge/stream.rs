@@ -25,7 +25,7 @@ const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 type Events = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
 
 /// A response that is a stream of events.
-pub(super) fn response(
+pub(crate) fn response(
     events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
 ) -> Response<Body> {
     let mut response = Response::new(Body::from_stream(events));
@@ -39,13 +39,13 @@ pub(super) fn response(
 }
 
 /// Where events come from: the next one as bytes of the stream, or none at its end.
-pub(super) trait Source: Send + 'static {
+pub(crate) trait Source: Send + 'static {
     /// The next event. Given up and asked again when a quiet stream shows that it is there.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
 /// The events of a source, with a sign of life where it is quiet.
-pub(super) fn events<S: Source>(
+pub(crate) fn events<S: Source>(
     source: S,
     first: Option<Bytes>,
     until: CancellationToken,

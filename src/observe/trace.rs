@@ -4,7 +4,7 @@ use std::panic::PanicHookInfo;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::observe::{Log, Settings, journal::plain};
+use crate::observe::{Log, Settings, entry::plain};
 
 /// A log filter that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -158,6 +158,15 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// Its size; 0 where it is not at hand as a whole.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Carried(answer) => answer.bytes().len(),
+            Self::Made { result, .. } => result.len(),
+            Self::Listening(_) | Self::Exchanged(_) => 0,
+        }
+    }
+
     /// What a server asks in place of an answer; none where it answers.
     pub(crate) fn asks(&self) -> Option<InputRequired> {
         match self {
@@ -200,6 +209,10 @@ impl Pipeline {
         Box::pin(async move {
             let mut line = self.journal.open(call);
             let outcome = self.walk(call, credential, notices, &mut line).await;
+            match &outcome {
+                Ok(reply) => line.answered(reply.body.bytes()),
+                Err(problem) => line.standings(problem.standings()),
+            }
             line.close(told(&outcome));
             outcome
         })
@@ -309,11 +322,13 @@ impl Pipeline {
         let permit = self.access.authorize(caller, &target, call);
         line.verdict(permit.as_ref().map_or_else(access::Error::verdict, Permit::verdict));
         let permit = permit.map_err(|denied| hide(denied, call))?;
+        line.permitted();
         let goes_on = call.request.state().is_some_and(Parked::is_ours);
         let counted = if goes_on { Counted::Already } else { Counted::Yes };
         let ticket = self.traffic.admit(&permit, &target, (call, counted)).await;
         let ticket = ticket.map_err(traffic::Error::into_problem)?;
         let standings = ticket.standings();
+        line.admitted(&standings);
         let body = match self.traffic.route(&permit, &target) {
             Route::Here(_) if *call.method() == Method::Listen => {
                 self.listen(&permit, call).await?

@@ -79,6 +79,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// A fault found by the store itself.
+    pub(super) fn found(text: &str) -> Self {
+        Self::Storage(Fault::found(text))
+    }
+
     /// The same bad news for one more of those whose changes shared a commit.
     pub(super) fn repeated(&self) -> Self {
         match self {

@@ -15,8 +15,8 @@
 //! Every record is sealed with a key made of the master key in `secret.key`: nobody reads the
 //! secrets in it without that key, and a record that was altered is refused, not believed.
 //!
-//! The data folder holds four names: `secret.key`, which is also the mark that set-up was
-//! finished; `state.redb`; `lock`, which names the process while the store is open; and while
+//! The data folder holds five names: `secret.key`, which is also the mark that set-up was
+//! finished; `state.redb`; `logs.redb`, the records of calls; `lock`, which names the process while the store is open; and while
 //! set-up runs, `secret.key.new`.
 
 mod append;
@@ -27,6 +27,7 @@ mod error;
 mod folder;
 mod job;
 mod key;
+mod records;
 mod recover;
 mod seal;
 mod shelf;
@@ -65,7 +66,12 @@ use self::{
 };
 
 pub(crate) use self::{
-    changes::Changes, draft::Draft, error::Error, shelf::Condition, snapshot::Snapshot,
+    changes::Changes,
+    draft::Draft,
+    error::Error,
+    records::{Edit, Mark, Records, View},
+    shelf::Condition,
+    snapshot::Snapshot,
 };
 
 /// How the store works.

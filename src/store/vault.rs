@@ -303,7 +303,8 @@ pub(super) fn sheltered<T>(
     })
 }
 
-fn on_a_thread_of_its_own<T: Send>(
+/// Does work that a damaged file may turn into a panic, which nobody else hears of.
+pub(super) fn on_a_thread_of_its_own<T: Send>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {

@@ -20,10 +20,8 @@ fn stopped() -> Gateway {
 }
 
 fn open(gateway: &Gateway) -> Database {
-    let folder = gateway.data();
-    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    let mut stores = files.filter(|path| path.extension().is_some_and(|it| it == "redb"));
-    Database::open(stores.next().expect("a database")).expect("it opens")
+    let store = std::path::Path::new(&gateway.data()).join("state.redb");
+    Database::open(store).expect("it opens")
 }
 
 /// Changes records of a table, given their keys and bytes.

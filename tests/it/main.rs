@@ -9,6 +9,7 @@ mod admin;
 mod app;
 mod app_token;
 mod audit;
+mod book;
 mod cache;
 mod cases;
 mod catalog;

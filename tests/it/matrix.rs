@@ -85,7 +85,11 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 40] = [
+const LISTS: [&str; 44] = [
+    "/admin/requests",
+    "/api/admin/requests",
+    "/admin/stats",
+    "/api/admin/stats",
     "/admin/logs",
     "/api/admin/logs",
     "/admin/audit",
@@ -129,7 +133,12 @@ const LISTS: [&str; 40] = [
 ];
 
 /// What names what is not there, or says too little.
-const ASKED: [Sample; 28] = [
+const ASKED: [Sample; 33] = [
+    sample("GET", "/admin/logs/{id}", "/admin/logs/nobody", 404),
+    sample("GET", "/api/admin/logs/{id}", "/api/admin/logs/nobody", 404),
+    sample("GET", "/api/admin/requests/{id}", "/api/admin/requests/nobody", 404),
+    sample("GET", "/api/admin/requests/live", "/api/admin/requests/live?level=loud", 400),
+    sample("GET", "/api/admin/requests/export", "/api/admin/requests/export?format=xml", 400),
     sending("POST", "/api/admin/setup", "/api/admin/setup", 422),
     sending("POST", "/gateway/servers", "/gateway/servers", 422),
     sample("GET", "/gateway/servers/{name}", "/gateway/servers/nobody", 404),
