@@ -23,7 +23,7 @@ use crate::{
     domain::{Clock, SystemClock},
     edge::{self, Door, Front, Guard, Sessions, Stop},
     links::Links,
-    observe::{self, Book, Journal, Log, Metrics, Scribe, Writing},
+    observe::{self, Archive, Book, Journal, Log, Metrics, Scribe, Writing},
     pipeline::{Pipeline, Rooms},
     registry::Registry,
     store::{Records, Store},
@@ -332,6 +332,7 @@ fn book(
     let kept = &settings.observe.book;
     let open = || Records::open(&settings.data, kept.cache_mib, clock.now());
     let records = kept.enabled.then(open).transpose()?;
+    let records = records.map(|records| (records, Archive::new(&settings.data)));
     if let Some(records) = &records {
         scribe.keep(records.clone(), store.clone())?;
     }

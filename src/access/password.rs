@@ -5,6 +5,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Versio
 use crate::{
     access::{Access, Error, guess},
     domain::Secret,
+    observe::stand_behind,
 };
 
 const SHORTEST: usize = 15;
@@ -90,20 +91,6 @@ impl Access {
     }
 }
 
-/// Lets calls go first: hashing takes all that a processor has, and nobody minds how long.
-fn stand_behind() {
-    /// How far behind: where both want a processor, hashing gets a tenth of it.
-    const NICE: i32 = 10;
-    // Only on Linux is this about the one thread. Where it is refused, hashing goes as it went.
-    if cfg!(target_os = "linux") {
-        let me = Some(rustix::thread::gettid());
-        // Who stands behind already is not moved forward.
-        if rustix::process::getpriority_process(me).is_ok_and(|nice| nice < NICE) {
-            let _ = rustix::process::setpriority_process(me, NICE);
-        }
-    }
-}
-
 fn argon2() -> Option<Argon2<'static>> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).ok()?;
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -128,21 +115,6 @@ mod tests {
             assert!(check("administrator", &Secret::new(bad)).is_err(), "{bad}");
         }
         assert!(check("admin", &Secret::new("x".repeat(2_000))).is_err());
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn hashing_lets_others_go_first_and_only_hashing_does() {
-        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid()));
-        let before = nice().expect("a priority");
-
-        let hashing = std::thread::spawn(move || {
-            stand_behind();
-            nice().expect("a priority")
-        });
-
-        assert_eq!(hashing.join().expect("no panic"), before.max(10));
-        assert_eq!(nice().expect("a priority"), before);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use crate::{
@@ -216,7 +216,18 @@ pub(super) async fn show(
     let page = Page { limit: 1, offset: 0, counts_all: false };
     let found = book.search(wanted, page).await?.lines.pop();
     let unknown = || Problem::new(Kind::NotFound, "there is no such line");
-    Ok(one(found.ok_or_else(unknown)?))
+    let line = found.ok_or_else(unknown)?;
+    let body = book.said(&line).await?;
+    Ok(one(Whole { line, body }))
+}
+
+/// A line with what was said, where that is kept.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    line: RequestLine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Box<RawValue>>,
 }
 
 /// Somebody who hears of lines as they come.

@@ -142,6 +142,7 @@ pub(super) fn shown(office: &Office, server: &Server, view: View) -> Value {
         "timeout_seconds": server.timeout_seconds,
         "max_in_flight": server.max_in_flight,
         "cache": server.cache,
+        "keep_bodies": server.keeps_bodies,
         "checks": server.checks(),
         "version": server.labels.as_ref().map(|labels| &labels.version),
         "tags": server.tags(),

@@ -46,6 +46,7 @@ static OFFER: LazyLock<Arc<Offer>> = LazyLock::new(|| {
         prefixing: None,
         timeout_seconds: None,
         max_in_flight: None,
+        keeps_bodies: false,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
         checks: None,

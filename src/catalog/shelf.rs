@@ -344,6 +344,7 @@ pub(super) mod tests_support {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            keeps_bodies: false,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
             checks: None,

@@ -59,6 +59,9 @@ pub(super) struct Register {
     /// Word that it goes by with others; several may be given, and '' takes all away
     #[arg(long = "tag", value_name = "TAG", id = "tags")]
     tags: Vec<String>,
+    /// Keep what is said in its calls, without secrets, in the book of calls
+    #[arg(long)]
+    keep_bodies: bool,
     /// How many processes of the command run
     #[arg(long, value_name = "N", conflicts_with = "endpoint")]
     replicas: Option<usize>,
@@ -188,7 +191,7 @@ Examples:
 
 /// What is to be different about a server.
 #[derive(Debug, Clone, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_lists", "cache_tools", "cache_scope", "check_every", "check_within", "check_command", "tags"])]
+#[group(id = "change", required = true, multiple = true, args = ["on_change", "state", "max_in_flight", "strategy", "prefer", "stdio_fallback", "cache_resources", "cache_lists", "cache_tools", "cache_scope", "check_every", "check_within", "check_command", "tags", "keep_bodies"])]
 pub(super) struct Update {
     /// Name or id
     server: String,
@@ -207,6 +210,9 @@ pub(super) struct Update {
     caching: Caching,
     #[command(flatten)]
     checking: Checking,
+    /// Keep what is said in its calls, without secrets, in the book of calls
+    #[arg(long, value_name = "BOOL")]
+    keep_bodies: Option<bool>,
     /// Word that it goes by with others; several may be given, and '' takes all away
     #[arg(long = "tag", value_name = "TAG", id = "tags")]
     tags: Vec<String>,
@@ -241,6 +247,7 @@ pub(super) async fn run(context: &Context, servers: Servers) -> Result<(), Failu
                 cache: wanted.caching.wish(),
                 checks: wanted.checking.policy()?,
                 tags: tags(wanted.tags),
+                keep_bodies: wanted.keep_bodies,
                 replicas: None,
             };
             update(context, &wanted.server, &change).await
@@ -268,6 +275,7 @@ async fn add(context: &Context, register: Register) -> Result<(), Failure> {
         cache: register.caching.wish(),
         checks: register.checking.policy()?,
         tags: tags(register.tags),
+        keep_bodies: register.keep_bodies,
         replicas: register.replicas,
     };
     reach(context, Folder::MustBeThere, async |client| {

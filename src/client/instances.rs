@@ -46,6 +46,9 @@ pub struct ServerChange {
     /// How it is looked at when nobody calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<CheckPolicy>,
+    /// Whether it is kept what is said in calls of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_bodies: Option<bool>,
     /// How many processes of its program run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<usize>,

@@ -84,6 +84,9 @@ pub struct ServerForm {
     /// How it is looked at when nobody calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<CheckPolicy>,
+    /// Whether it is kept what is said in calls of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_bodies: bool,
     /// What happens when it says something else than it did: `accept` or `review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_change: Option<String>,

@@ -55,6 +55,9 @@ pub struct Server {
     /// What people write on it, where they do.
     #[serde(default)]
     pub labels: Option<Box<Labels>>,
+    /// Whether it is kept what is said in calls of it.
+    #[serde(default)]
+    pub keeps_bodies: bool,
     /// Where it was discovered; none where somebody registered it.
     #[serde(default)]
     pub origin: Option<Box<str>>,
@@ -94,6 +97,7 @@ impl Server {
             && self.cache == other.cache
             && self.checks == other.checks
             && self.labels == other.labels
+            && self.keeps_bodies == other.keeps_bodies
             && self.balance == other.balance
             && self.on_change == other.on_change
             && self.instances.len() == other.instances.len()
@@ -117,6 +121,7 @@ impl Server {
         self.cache = other.cache;
         self.checks = other.checks;
         self.labels = other.labels;
+        self.keeps_bodies = other.keeps_bodies;
         self.balance = other.balance;
         self.on_change = other.on_change;
     }

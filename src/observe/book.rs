@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
         Journal,
         line::RequestLine,
         search::{Search, Wanted},
+        segment::Archive,
         sheet::Sheet,
         sums::{self, About, Span, Sum},
     },
@@ -23,7 +25,7 @@ const SEARCHES: usize = 2;
 /// The book of calls. Clones read the same.
 #[derive(Clone)]
 pub(crate) struct Book {
-    records: Option<Records>,
+    kept: Option<(Records, Archive)>,
     journal: Journal,
     listeners: broadcast::Sender<Arc<Vec<u8>>>,
     searches: Arc<Semaphore>,
@@ -101,14 +103,14 @@ pub(crate) struct SumsWanted {
 impl Book {
     /// A book whose lines come from this journal; an empty one where none is kept.
     pub(crate) fn new(
-        records: Option<Records>,
+        kept: Option<(Records, Archive)>,
         journal: Journal,
         listeners: broadcast::Sender<Arc<Vec<u8>>>,
         most_listeners: usize,
     ) -> Self {
         let searches = Arc::new(Semaphore::new(SEARCHES));
         let places = Arc::new(Semaphore::new(most_listeners.min(Semaphore::MAX_PERMITS)));
-        Self { records, journal, listeners, searches, places, most_listeners }
+        Self { kept, journal, listeners, searches, places, most_listeners }
     }
 
     /// A place for somebody who listens.
@@ -120,6 +122,20 @@ impl Book {
     /// Looks for lines, also for those of just now.
     pub(crate) async fn search(&self, wanted: Wanted, page: Page) -> Result<Found, Error> {
         self.look(move |view| found(view, &Search::new(wanted), page)).await
+    }
+
+    /// What was said in the call of a line; none where it is not kept, or not any more.
+    pub(crate) async fn said(&self, line: &RequestLine) -> Result<Option<Box<RawValue>>, Error> {
+        let (_, archive) = self.kept.clone().ok_or(Error::NotKept)?;
+        let Some(place) = line.place.clone() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || {
+            let record = archive.read(&place);
+            record.inspect_err(|error| {
+                tracing::debug!(%error, segment = place.segment, "what was said is there no more");
+            })
+        });
+        let record = read.await.map_err(|_| Error::BrokenOff)?;
+        Ok(record.ok().and_then(|record| serde_json::from_slice(&record).ok()))
     }
 
     /// The sums that fit, in the order of time.
@@ -143,7 +159,7 @@ impl Book {
 
     /// Hears of lines as they come, each time as a sheet.
     pub(crate) fn listen(&self) -> Result<broadcast::Receiver<Arc<Vec<u8>>>, Error> {
-        self.records.as_ref().ok_or(Error::NotKept)?;
+        self.kept.as_ref().ok_or(Error::NotKept)?;
         Ok(self.listeners.subscribe())
     }
 
@@ -152,7 +168,7 @@ impl Book {
         &self,
         look: impl FnOnce(&View) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let records = self.records.clone().ok_or(Error::NotKept)?;
+        let (records, _) = self.kept.clone().ok_or(Error::NotKept)?;
         let place = Arc::clone(&self.searches).acquire_owned().await;
         self.journal.written().await;
         let looked = tokio::task::spawn_blocking(move || {

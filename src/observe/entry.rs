@@ -16,6 +16,7 @@ use crate::{
     },
     observe::{
         line::zigzag,
+        redact,
         sheet::{Draft, Number, Word},
     },
     wire::{Exchange, Method, Revision},
@@ -49,6 +50,38 @@ pub(super) struct Entry {
     pub(super) standings: LimitStandings,
     pub(super) request_bytes: usize,
     pub(super) response_bytes: usize,
+    /// What was asked and answered, where that is kept.
+    pub(super) bodies: Option<Box<[Body; 2]>>,
+}
+
+/// What was said, or the beginning of it.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    said: Box<[u8]>,
+    is_cut: bool,
+}
+
+impl Body {
+    /// What was said, as far as it is kept.
+    pub(super) fn of(said: &[u8], most: usize) -> Self {
+        let kept = &said[..said.len().min(most)];
+        Self { said: kept.into(), is_cut: kept.len() < said.len() }
+    }
+
+    /// Its size as it is kept.
+    pub(super) const fn len(&self) -> usize {
+        self.said.len()
+    }
+
+    /// What was said without secrets: JSON where it is, else text.
+    fn tame(&self) -> Value {
+        let whole = (!self.is_cut).then(|| serde_json::from_slice(&self.said).ok()).flatten();
+        if let Some(mut value) = whole {
+            redact::json(&mut value);
+            return value;
+        }
+        redact::start_of_json(&String::from_utf8_lossy(&self.said)).into()
+    }
 }
 
 /// How a call ended.
@@ -162,6 +195,20 @@ impl Finished {
             }
         }
         let _ = writeln!(line, " id={}", entry.request_id);
+    }
+
+    /// What was said, as a line of JSON for a segment; none where it is not kept.
+    pub(super) fn record(&self, number: u64) -> Option<Vec<u8>> {
+        let [request, response] = &**self.entry.bodies.as_ref()?;
+        let record = json!({
+            "id": number,
+            "timestamp": self.end.at.to_string(),
+            "request_id": self.entry.request_id.as_str(),
+            "request": request.tame(),
+            "response": response.tame(),
+            "cut": request.is_cut || response.is_cut,
+        });
+        Some(format!("{record}\n").into_bytes())
     }
 
     /// What is a number in its line.

@@ -13,7 +13,7 @@ use crate::{
     domain::{Clock, InstanceId, LimitStandings, Principal, Target, Timestamp, Verdict},
     observe::{
         Metrics, Settings,
-        entry::{End, Entry, Finished},
+        entry::{Body, End, Entry, Finished},
     },
     problem::Problem,
     wire::Call,
@@ -21,6 +21,8 @@ use crate::{
 
 /// How long lines may wait for company.
 const GATHER: Duration = Duration::from_millis(20);
+/// Bytes of what was said that wait to be written; what comes beyond is dropped and counted.
+const BODIES: usize = 16 << 20;
 
 /// Where every call leaves its line.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub(crate) struct Journal(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: usize,
+    /// Bytes that are kept of what was asked, and of what was answered.
+    body_bytes: usize,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     queue: Mutex<Queue>,
@@ -39,6 +43,8 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) lines: VecDeque<Finished>,
+    /// Bytes of what was said in them.
+    bodies: usize,
     /// Lines that were pushed out.
     pub(super) dropped: u64,
     /// Who wants to hear that everything of before is written.
@@ -89,8 +95,9 @@ impl Journal {
     /// A journal that nobody reads yet.
     pub(crate) fn new(settings: &Settings, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
         let limit = settings.queue_lines.max(1);
+        let body_bytes = if settings.book.enabled { settings.book.body_bytes } else { 0 };
         let (queue, wake) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { limit, clock, metrics, queue, wake }))
+        Self(Arc::new(Shared { limit, body_bytes, clock, metrics, queue, wake }))
     }
 
     /// What time it is for those who write in it.
@@ -122,8 +129,9 @@ impl Journal {
                 is_recalled: false,
                 verdict: None,
                 standings: LimitStandings::default(),
-                request_bytes: call.request.bytes().len(),
+                request_bytes: call.said().len(),
                 response_bytes: 0,
+                bodies: None,
             })),
         }
     }
@@ -148,8 +156,15 @@ impl Journal {
         self.add(Finished { entry, end });
     }
 
-    fn add(&self, line: Finished) {
+    fn add(&self, mut line: Finished) {
         let mut queue = self.0.queue.lock();
+        if let Some(bodies) = &line.entry.bodies {
+            queue.bodies += bodies.iter().map(Body::len).sum::<usize>();
+            if queue.bodies > BODIES {
+                line.entry.bodies = None;
+                self.0.metrics.bodies_dropped();
+            }
+        }
         if queue.lines.len() >= self.0.limit {
             queue.lines.pop_front();
             queue.dropped += 1;
@@ -280,10 +295,14 @@ impl Line {
         }
     }
 
-    /// Notes how long the answer is, in bytes.
-    pub(crate) fn answered(&mut self, bytes: usize) {
-        if let Some(entry) = &mut self.entry {
-            entry.response_bytes = bytes;
+    /// Notes what was asked and answered: how long it is, and itself where the server's is kept.
+    pub(crate) fn said(&mut self, asked: &[u8], answered: &[u8]) {
+        let most = self.journal.0.body_bytes;
+        let Some(entry) = &mut self.entry else { return };
+        entry.response_bytes = answered.len();
+        if most > 0 && entry.server.as_ref().is_some_and(|server| server.keeps_bodies) {
+            let bodies = [asked, answered].map(|said| Body::of(said, most));
+            entry.bodies = Some(Box::new(bodies));
         }
     }
 

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::observe::sheet::{Number, Sheet, Word};
+use crate::observe::{
+    segment::Place,
+    sheet::{Number, Sheet, Word},
+};
 
 /// What is kept of a call.
 #[derive(Debug, Clone, Serialize)]
@@ -94,6 +97,14 @@ pub(crate) struct RequestLine {
     request_bytes: u64,
     /// The size of what was answered.
     response_bytes: u64,
+    /// Where it is kept what was said, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_uri: Option<String>,
+    /// Where it begins there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    byte_offset: Option<u64>,
+    #[serde(skip)]
+    pub(super) place: Option<Place>,
     /// Lines that were dropped just before this one, because they came faster than written.
     #[serde(skip_serializing_if = "is_zero")]
     dropped_before: u64,
@@ -143,6 +154,16 @@ impl Stages {
     }
 }
 
+/// A call in a few words.
+fn message(sheet: &Sheet<'_>, row: usize) -> String {
+    let some = |column: Word| Some(sheet.word(column, row)).filter(|word| !word.is_empty());
+    let place = [some(Word::Server), some(Word::Item)];
+    let place = place.into_iter().flatten().collect::<Vec<_>>().join(".");
+    let said = [some(Word::Method), Some(&*place), some(Word::Outcome)];
+    let said = said.into_iter().flatten().filter(|word| !word.is_empty());
+    said.collect::<Vec<_>>().join(" ")
+}
+
 /// How grave the end of a call is.
 fn level(outcome: &str, status: u64) -> &'static str {
     match (outcome, status) {
@@ -161,18 +182,19 @@ impl RequestLine {
         let json = |column: Word| RawValue::from_string(some(column)?.to_owned()).ok();
         let number = |column: Number| sheet.at(column, row);
         let (outcome, status) = (word(Word::Outcome), number(Number::Status));
-        let place = [some(Word::Server), some(Word::Item)];
-        let place = place.into_iter().flatten().collect::<Vec<_>>().join(".");
-        let said = [sheet.word(Word::Method, row), &place, &outcome];
-        let said = said.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
         #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^52")]
         let duration_ms = number(Number::Took) as f64 / 1_000.0;
+        let place = some(Word::Segment).map(|segment| Place {
+            segment: segment.to_owned(),
+            at: number(Number::BodyAt),
+            bytes: number(Number::BodyBytes),
+        });
         Self {
             id: sheet.number(row),
             timestamp: sheet.moment(row).to_string(),
             level: level(&outcome, status),
             logger: "request",
-            message: said.join(" "),
+            message: message(sheet, row),
             request_id: word(Word::RequestId),
             organization_id: owned(Word::Organization),
             user_id: owned(Word::Caller),
@@ -206,6 +228,9 @@ impl RequestLine {
             limits: json(Word::Limits),
             request_bytes: number(Number::In),
             response_bytes: number(Number::Out),
+            object_uri: place.as_ref().map(|place| format!("file:logs/{}", place.segment)),
+            byte_offset: place.as_ref().map(|place| place.at),
+            place,
             dropped_before: number(Number::Dropped),
         }
     }

@@ -34,6 +34,7 @@ struct Families {
     healthy: Family<ServerLabels, Gauge>,
     missing: Family<ServerLabels, Counter>,
     journal_dropped: Counter,
+    bodies_dropped: Counter,
     sessions: Gauge,
     calls: AtomicU64,
 }
@@ -77,6 +78,7 @@ impl Metrics {
             healthy: Family::default(),
             missing: Family::default(),
             journal_dropped: Counter::default(),
+            bodies_dropped: Counter::default(),
             sessions: Gauge::default(),
             calls: AtomicU64::new(0),
         };
@@ -87,6 +89,7 @@ impl Metrics {
             healthy,
             missing,
             journal_dropped,
+            bodies_dropped,
             sessions,
             ..
         } = &mut families;
@@ -114,6 +117,11 @@ impl Metrics {
             "tollhouse_journal_dropped",
             "Journal lines dropped because they could not be written fast enough",
             journal_dropped.clone(),
+        );
+        registry.register(
+            "tollhouse_bodies_dropped",
+            "Calls of which it was not kept what was said, because it came faster than written",
+            bodies_dropped.clone(),
         );
         registry.register("tollhouse_sessions", "Open sessions of older clients", sessions.clone());
         Self(Arc::new(families))
@@ -164,6 +172,11 @@ impl Metrics {
     /// Counts a journal line that was dropped.
     pub(crate) fn journal_dropped(&self) {
         self.0.journal_dropped.inc();
+    }
+
+    /// Counts a call of which it is not kept what was said.
+    pub(crate) fn bodies_dropped(&self) {
+        self.0.bodies_dropped.inc();
     }
 
     /// Notes how many sessions are open.

@@ -1,14 +1,19 @@
 //! The diary: what the house writes down about itself.
 
 pub(crate) mod audit;
+mod behind;
 mod book;
 mod entry;
 mod journal;
+mod keeping;
 mod line;
 mod log;
 mod metrics;
+mod redact;
+mod retention;
 mod scribe;
 mod search;
+mod segment;
 mod sheet;
 mod sums;
 #[cfg(test)]
@@ -17,6 +22,7 @@ mod trace;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use behind::stand_behind;
 pub(crate) use book::{Book, Page, SumsWanted};
 pub(crate) use journal::{Journal, Line, Outcome};
 pub(crate) use line::RequestLine;
@@ -24,6 +30,7 @@ pub(crate) use log::Log;
 pub(crate) use metrics::Metrics;
 pub(crate) use scribe::{Scribe, Writing};
 pub(crate) use search::{Search, Wanted};
+pub(crate) use segment::Archive;
 pub(crate) use sheet::{Sheet, Word};
 pub(crate) use sums::{About, Span, Sum};
 pub(crate) use trace::start;
@@ -68,6 +75,11 @@ pub(crate) struct BookSettings {
     pub(crate) live_batches: usize,
     /// Listeners at the same time.
     pub(crate) max_listeners: usize,
+    /// Bytes that are kept of what a call asks, and as many of its answer, where its server's are
+    /// kept.
+    pub(crate) body_bytes: usize,
+    /// The most that all of that may fill, in MiB; the oldest days go first.
+    pub(crate) max_bodies_mib: u32,
 }
 
 impl Default for BookSettings {
@@ -81,6 +93,8 @@ impl Default for BookSettings {
             daily_days: 800,
             live_batches: 64,
             max_listeners: 50,
+            body_bytes: 16 << 10,
+            max_bodies_mib: 1_024,
         }
     }
 }

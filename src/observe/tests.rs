@@ -125,8 +125,9 @@ fn library(folder: &std::path::Path, settings: Settings) -> Library {
     let store = open(&data, &store::Settings::default(), clock.clone());
     let store = store.expect("a store");
     let records = Records::open(&data, 1, Timestamp::from_ms(0)).expect("records");
-    scribe.keep(records.clone(), store.clone()).expect("readable");
-    let book = Book::new(Some(records.clone()), journal.clone(), scribe.listeners(), 2);
+    let kept = (records.clone(), Archive::new(&data));
+    scribe.keep(kept.clone(), store.clone()).expect("readable");
+    let book = Book::new(Some(kept), journal.clone(), scribe.listeners(), 2);
     let scribe = std::thread::spawn(|| scribe.run());
     Library { clock, journal, book, records, store, scribe }
 }

@@ -158,12 +158,12 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// Its size; 0 where it is not at hand as a whole.
-    fn bytes(&self) -> usize {
+    /// What is said; nothing where it is not at hand as a whole.
+    fn said(&self) -> &[u8] {
         match self {
-            Self::Carried(answer) => answer.bytes().len(),
-            Self::Made { result, .. } => result.len(),
-            Self::Listening(_) | Self::Exchanged(_) => 0,
+            Self::Carried(answer) => answer.bytes(),
+            Self::Made { result, .. } => result,
+            Self::Listening(_) | Self::Exchanged(_) => &[],
         }
     }
 
@@ -210,7 +210,7 @@ impl Pipeline {
             let mut line = self.journal.open(call);
             let outcome = self.walk(call, credential, notices, &mut line).await;
             match &outcome {
-                Ok(reply) => line.answered(reply.body.bytes()),
+                Ok(reply) => line.said(call.said(), reply.body.said()),
                 Err(problem) => line.standings(problem.standings()),
             }
             line.close(told(&outcome));

@@ -168,6 +168,7 @@ mod tests {
             max_in_flight: None,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
+            keeps_bodies: false,
             checks: None,
             labels: None,
             instances: Vec::new(),

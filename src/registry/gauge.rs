@@ -52,7 +52,7 @@ struct Book {
 /// A look at an instance when nobody called it.
 #[derive(Debug, Clone)]
 pub(crate) struct Check {
-    /// When.
+    /// When; remembered to the second.
     pub(crate) at: Timestamp,
     /// How long the answer took.
     pub(crate) took: Duration,
@@ -68,16 +68,33 @@ struct History {
     reasons: Vec<Arc<str>>,
 }
 
+/// A check as it is remembered, in nine bytes: there are many.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    at: Timestamp,
-    took_us: u32,
+    /// Seconds since 1970.
+    at: [u8; 4],
+    /// Microseconds.
+    took: [u8; 4],
     /// Which of the reasons, or [`Kept::WELL`].
     reason: u8,
 }
 
 impl Kept {
     const WELL: u8 = u8::MAX;
+
+    fn new(check: &Check, reason: u8) -> Self {
+        let at = u32::try_from(check.at.as_ms() / 1_000).unwrap_or_default();
+        let took = u32::try_from(check.took.as_micros()).unwrap_or(u32::MAX);
+        Self { at: at.to_ne_bytes(), took: took.to_ne_bytes(), reason }
+    }
+
+    fn at(self) -> Timestamp {
+        Timestamp::from_ms(i64::from(u32::from_ne_bytes(self.at)) * 1_000)
+    }
+
+    fn took(self) -> Duration {
+        Duration::from_micros(u32::from_ne_bytes(self.took).into())
+    }
 }
 
 impl History {
@@ -86,8 +103,7 @@ impl History {
             self.kept.pop_front();
         }
         let reason = check.failure.as_ref().map_or(Kept::WELL, |why| self.place(why));
-        let took_us = u32::try_from(check.took.as_micros()).unwrap_or(u32::MAX);
-        self.kept.push_back(Kept { at: check.at, took_us, reason });
+        self.kept.push_back(Kept::new(check, reason));
     }
 
     /// The place of a reason, which may be that of one nobody remembers any more.
@@ -107,8 +123,8 @@ impl History {
 
     fn all(&self) -> Vec<Check> {
         let check = |kept: &Kept| Check {
-            at: kept.at,
-            took: Duration::from_micros(kept.took_us.into()),
+            at: kept.at(),
+            took: kept.took(),
             failure: self.reasons.get(usize::from(kept.reason)).cloned(),
         };
         self.kept.iter().map(check).collect()
@@ -350,7 +366,7 @@ mod tests {
         let said = |number: u32| reasons[number as usize % reasons.len()].map(Arc::<str>::from);
         for number in 0..100_u32 {
             let took = Duration::from_micros(number.into());
-            let at = Timestamp::from_ms(number.into());
+            let at = Timestamp::from_ms(1_000 * i64::from(number));
             history.push(&Check { at, took, failure: said(number) });
         }
 
@@ -359,7 +375,7 @@ mod tests {
         for (number, check) in (84..100_u32).zip(all) {
             assert_eq!(
                 (check.at, check.failure),
-                (Timestamp::from_ms(number.into()), said(number))
+                (Timestamp::from_ms(1_000 * i64::from(number)), said(number))
             );
         }
         assert_eq!(history.reasons.len(), 3);

@@ -261,6 +261,7 @@ mod tests {
             prefixing: None,
             timeout_seconds: None,
             max_in_flight: None,
+            keeps_bodies: false,
             origin: None,
             cache: crate::domain::CachePolicy::default(),
             checks: None,

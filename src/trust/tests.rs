@@ -49,6 +49,7 @@ fn server(on_change: OnChange) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
+        keeps_bodies: false,
         checks: None,
         labels: None,
         instances: Vec::new(),

@@ -58,6 +58,12 @@ impl Call {
         }
     }
 
+    /// What it says, as it came.
+    #[must_use]
+    pub fn said(&self) -> &[u8] {
+        self.exchange.as_ref().map_or(self.request.bytes(), |exchange| &exchange.body)
+    }
+
     /// What it asks for.
     #[must_use]
     pub fn method(&self) -> &Method {

@@ -226,3 +226,52 @@ fn no_book_is_kept_where_none_is_wished() {
     assert_eq!(said.status, 404);
     assert!(said.text().contains("observe.book.enabled"), "{}", said.text());
 }
+
+#[test]
+fn what_was_said_is_kept_where_that_is_wished_and_without_secrets() {
+    let (gateway, _server) = house();
+    let params = r#""name":"time__now","arguments":{"zone":"Vienna","password":"hunter2"}"#;
+    let said = |gateway: &Gateway| {
+        gateway.call_named("/mcp", "tools/call", Some("time__now"), params);
+        let last = asked(gateway, &gateway.key, "/api/admin/requests?item=now&limit=1");
+        asked(gateway, &gateway.key, &format!("/admin/logs/{}", last["data"][0]["id"]))
+    };
+    assert_eq!(said(&gateway)["data"].get("body"), None);
+
+    gateway.done(&["server", "update", "time", "--keep-bodies", "true"]);
+    let kept = said(&gateway);
+
+    let body = &kept["data"]["body"];
+    let arguments = &body["request"]["params"]["arguments"];
+    assert_eq!(*arguments, json!({"zone": "Vienna", "password": "[redacted]"}), "{kept}");
+    assert_eq!(body["response"]["result"]["content"][0]["text"], "x");
+    assert_eq!(body["cut"], false);
+    let uri = kept["data"]["object_uri"].as_str().expect("a place");
+    let file = uri.strip_prefix("file:").expect("a file");
+    let file =
+        std::fs::read(std::path::Path::new(&gateway.data()).join(file)).expect("it is there");
+    assert!(!String::from_utf8_lossy(&file).contains("hunter2"));
+    let shown = gateway.done(&["log", "show", &kept["data"]["id"].to_string()]);
+    assert!(shown.contains("Vienna") && !shown.contains("hunter2"), "{shown}");
+
+    gateway.done(&["server", "update", "time", "--keep-bodies", "false"]);
+    assert_eq!(said(&gateway)["data"].get("body"), None);
+}
+
+#[test]
+fn long_bodies_are_cut() {
+    let gateway = Gateway::start_with(&[], "observe:\n  book:\n    body_bytes: 200\n");
+    let server = time();
+    gateway.done(&["register", "time", "--endpoint", &server.url, "--keep-bodies"]);
+    let long = "x".repeat(300);
+    let params = format!(r#""name":"time__now","arguments":{{"token":"hunter2","text":"{long}"}}"#);
+    gateway.call_named("/mcp", "tools/call", Some("time__now"), &params);
+
+    let last = asked(&gateway, &gateway.key, "/api/admin/requests?item=now&limit=1");
+    let kept = asked(&gateway, &gateway.key, &format!("/admin/logs/{}", last["data"][0]["id"]));
+
+    let body = &kept["data"]["body"];
+    assert_eq!(body["cut"], true);
+    let request = body["request"].as_str().expect("no JSON any more");
+    assert!(request.len() < 220 && !request.contains("hunter2"), "{request}");
+}

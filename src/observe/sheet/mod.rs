@@ -173,6 +173,13 @@ impl Draft {
         }
     }
 
+    /// Writes a word into the line that was begun last.
+    pub(super) fn last_word(&mut self, column: Word, word: &str) {
+        if !self.rows.is_empty() {
+            Entry { draft: self }.word(column, word);
+        }
+    }
+
     /// Copies a line of another sheet, which keeps its number where this one's first is given.
     pub(super) fn copy(&mut self, sheet: &Sheet<'_>, row: usize, first: u64) {
         let offset = sheet.number(row).saturating_sub(first);

@@ -55,6 +55,9 @@ fn template(server: &Server, directory: &Directory) -> Value {
             written["version"] = labels.version.as_str().into();
         }
     }
+    if server.keeps_bodies {
+        written["keep_bodies"] = true.into();
+    }
     if let Some(checks) = &server.checks {
         written["checks"] = json!(checks);
     }

@@ -87,6 +87,9 @@ pub(crate) struct Form {
     /// How it is looked at when nobody calls it.
     #[serde(default)]
     checks: CheckPolicy,
+    /// Whether it is kept what is said in calls of it.
+    #[serde(default)]
+    keep_bodies: bool,
     /// What happens when it says something else than it did.
     #[serde(default)]
     on_change: Option<OnChange>,
@@ -129,6 +132,9 @@ pub(crate) struct ServerChange {
     /// How it is looked at when nobody calls it.
     #[serde(default)]
     checks: Option<CheckPolicy>,
+    /// Whether it is kept what is said in calls of it.
+    #[serde(default)]
+    keep_bodies: Option<bool>,
     /// What people want of it.
     #[serde(default)]
     state: Option<State>,
@@ -254,6 +260,7 @@ impl Registry {
             }
             server.on_change = wanted.on_change.or(server.on_change);
             server.state = wanted.state.unwrap_or(server.state);
+            server.keeps_bodies = wanted.keep_bodies.unwrap_or(server.keeps_bodies);
             if let Some(most) = wanted.max_in_flight {
                 check::in_flight(Some(most))?;
                 server.max_in_flight = Some(most);
@@ -392,6 +399,7 @@ impl Form {
         let (description, prefixing) = (self.description.clone(), self.prefix);
         let (timeout_seconds, max_in_flight) = (self.timeout_seconds, self.max_in_flight);
         let (on_change, balance) = (self.on_change, self.balance.clone());
+        let keeps_bodies = self.keep_bodies;
         let instances = self.instances(max_instances)?;
         instance::check_alike(&instances)?;
         Ok(Server {
@@ -413,6 +421,7 @@ impl Form {
             cache,
             checks: checks.kept(),
             labels,
+            keeps_bodies,
             origin: None,
         })
     }

@@ -49,6 +49,7 @@ fn server(name: &str) -> Server {
         max_in_flight: None,
         origin: None,
         cache: crate::domain::CachePolicy::default(),
+        keeps_bodies: false,
         checks: None,
         labels: None,
         instances: vec![Instance::new(Endpoint::Http {
