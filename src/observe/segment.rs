@@ -8,15 +8,19 @@
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Component, Path, PathBuf},
 };
+
+use zstd::bulk::Compressor;
 
 use crate::domain::Timestamp;
 
 /// How hard frames are compressed: little, because it is done for every record.
 const LEVEL: i32 = 1;
+/// Bytes that wait to be written together.
+const BUFFER: usize = 64 << 10;
 /// A segment of this size is followed by another, in bytes.
 const SEGMENT: u64 = 32 << 20;
 /// The largest record that is read, in bytes.
@@ -38,16 +42,17 @@ pub(super) struct Place {
 pub(crate) struct Archive(PathBuf);
 
 /// Segments that are being written.
-#[derive(Debug)]
 pub(super) struct Segments {
     archive: Archive,
     open: HashMap<PathBuf, Segment>,
+    /// Kept, because making one costs more than most records. None where there is no memory.
+    compressor: Option<Compressor<'static>>,
 }
 
 #[derive(Debug)]
 struct Segment {
     name: String,
-    file: File,
+    file: BufWriter<File>,
     size: u64,
 }
 
@@ -125,7 +130,7 @@ fn size(path: &Path) -> io::Result<u64> {
 
 impl Segments {
     pub(super) fn new(archive: Archive) -> Self {
-        Self { archive, open: HashMap::new() }
+        Self { archive, open: HashMap::new(), compressor: Compressor::new(LEVEL).ok() }
     }
 
     /// Adds a record of a call that ended at this moment, and whose line has this number.
@@ -144,7 +149,8 @@ impl Segments {
             self.open.insert(folder.clone(), segment);
         }
         let segment = self.open.get_mut(&folder).expect("it was begun just now");
-        let frame = zstd::bulk::compress(record, LEVEL)?;
+        let compressor = self.compressor.as_mut().ok_or(io::ErrorKind::OutOfMemory)?;
+        let frame = compressor.compress(record)?;
         segment.file.write_all(&frame)?;
         let (at, bytes) = (segment.size, frame.len() as u64);
         segment.size += bytes;
@@ -159,13 +165,15 @@ impl Segments {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600);
         let file = file.open(self.archive.0.join(&name))?;
-        Ok(Segment { name: name.to_string_lossy().into_owned(), file, size: 0 })
+        let name = name.to_string_lossy().into_owned();
+        Ok(Segment { name, file: BufWriter::with_capacity(BUFFER, file), size: 0 })
     }
 
-    /// Brings everything to the disk. Segments that were of another day are closed.
+    /// Brings everything to the disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        for segment in self.open.values() {
-            segment.file.sync_data()?;
+        for segment in self.open.values_mut() {
+            segment.file.flush()?;
+            segment.file.get_ref().sync_data()?;
         }
         Ok(())
     }
