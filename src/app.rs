@@ -395,6 +395,8 @@ impl Running {
         let noting = (access.clone(), stop.clone());
         tasks.spawn(async move { access.follow(stop).await });
         tasks.spawn(async move { noting.0.note_uses(noting.1).await });
+        let telling = (rooms.office.access.clone(), stop_tasks.clone());
+        tasks.spawn(async move { telling.0.tell_refusals(telling.1).await });
         let (watch, stop) = (registry.clone(), stop_tasks.clone());
         tasks.spawn(async move { watch.watch_over(stop).await });
         let (house, sources, stop) =

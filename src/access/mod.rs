@@ -25,6 +25,7 @@ mod people;
 mod permit;
 mod policy;
 mod profile;
+mod refusals;
 mod second_factor;
 mod sign_in;
 mod site;
@@ -174,6 +175,7 @@ struct Inner {
     counter: oauth::Counter,
     successors: Successors,
     lanes: Lanes,
+    refusals: refusals::Refusals,
     leashes: Leashes,
     remembered: Remembered,
 }
@@ -193,6 +195,7 @@ impl Access {
         let rulebook = Rulebook::new(settings.policy_limits.clone(), &settings.policies);
         let access = Self(Arc::new(Inner {
             lanes: Lanes::new(window, sign_in.per_account, sign_in.per_address),
+            refusals: refusals::Refusals::default(),
             tokens: Tokens::new(settings.tokens.clone(), store),
             issuers: Issuers::new(&settings.issuers, settings.issuer_keys.clone()),
             settings,

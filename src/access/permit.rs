@@ -1,6 +1,6 @@
 //! Caller and Permit: the evidence that stages of the path hand on.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use serde_json::Value;
 
@@ -22,80 +22,90 @@ pub(crate) const DEFAULT_ORGANIZATION: OrganizationId = OrganizationId::fixed(1)
 
 /// Somebody who is known. Only a credential makes one.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller(Principal, Option<Secret>);
+pub(crate) struct Caller {
+    principal: Principal,
+    /// The token of another issuer that they came with.
+    token: Option<Secret>,
+    /// The address they came from, where that is of interest.
+    from: Option<IpAddr>,
+}
 
 impl Caller {
     /// Somebody with an account.
     pub(super) fn person(id: UserId, person: &Person) -> Self {
-        Self(
-            Principal {
-                kind: PrincipalKind::User(id),
-                organization: person.organization,
-                role: person.role,
-                permissions: person.permissions,
-                limits: None,
-                person: Some(id),
-                within: Permissions::all(),
-            },
-            None,
-        )
+        Self::app(Principal {
+            kind: PrincipalKind::User(id),
+            organization: person.organization,
+            role: person.role,
+            permissions: person.permissions,
+            limits: None,
+            person: Some(id),
+            within: Permissions::all(),
+        })
     }
 
     /// An app, as far as its token goes.
     pub(super) const fn app(principal: Principal) -> Self {
-        Self(principal, None)
+        Self { principal, token: None, from: None }
     }
 
     /// Somebody whom another issuer vouches for with this token.
     pub(super) const fn federated(principal: Principal, token: Secret) -> Self {
-        Self(principal, Some(token))
+        Self { principal, token: Some(token), from: None }
     }
 
     /// The same person, as far as a client may go for them.
     pub(super) fn within(self, within: Permissions) -> Self {
-        Self(Principal { permissions: self.0.permissions.and(within), within, ..self.0 }, self.1)
+        let permissions = self.principal.permissions.and(within);
+        Self { principal: Principal { permissions, within, ..self.principal }, ..self }
+    }
+
+    /// The same, who came from this address.
+    pub(crate) fn at(self, from: Option<IpAddr>) -> Self {
+        Self { from, ..self }
     }
 
     /// Who it is.
     pub(crate) const fn principal(&self) -> &Principal {
-        &self.0
+        &self.principal
     }
 
     /// The token of another issuer that they came with, to be exchanged for another. It never goes
     /// on as it is.
     pub(crate) const fn subject_token(&self) -> Option<&Secret> {
-        self.1.as_ref()
+        self.token.as_ref()
     }
 
     /// The name that stands in the audit for what this caller changes.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::from(&self.0)
+        Actor::from(&self.principal).at(self.from)
     }
 
     /// Checks that the caller may do something in the house itself.
     pub(crate) fn may(&self, permission: Permission) -> Result<(), Error> {
-        if self.0.may(permission) {
+        if self.principal.may(permission) {
             return Ok(());
         }
-        let is_narrow = !self.0.within.has(permission);
-        let wider = is_narrow.then(|| TokenScopes::to_reach(self.0.within, permission)).flatten();
+        let is_narrow = !self.principal.within.has(permission);
+        let wider =
+            is_narrow.then(|| TokenScopes::to_reach(self.principal.within, permission)).flatten();
         Err(wider.map_or(Error::Denied(permission), |wider| Error::OutOfScope(permission, wider)))
     }
 
     /// Whether the caller may do all of this, and so may give it away or take it.
     pub(super) const fn holds(&self, permissions: Permissions) -> bool {
-        self.0.permissions.include(permissions)
+        self.principal.permissions.include(permissions)
     }
 
     /// Whether the caller stands above organizations.
     pub(crate) const fn is_above(&self) -> bool {
-        self.0.may(Permission::OrganizationsManage)
+        self.principal.may(Permission::OrganizationsManage)
     }
 
     /// Checks that a session is the caller's own.
     pub(crate) fn owns(&self, session: Option<&SessionKey>) -> Result<(), Error> {
         match session {
-            Some(session) if session.owner != self.0.kind => Err(Error::OthersSession),
+            Some(session) if session.owner != self.principal.kind => Err(Error::OthersSession),
             _ => Ok(()),
         }
     }
@@ -154,7 +164,7 @@ impl Access {
     pub(crate) fn authenticate(&self, credential: &Credential) -> Result<Caller, Error> {
         let (kind, role, permissions) = match credential {
             Credential::Key(key) => {
-                return Ok(Caller(self.0.ring.find(key, self.0.clock.now())?, None));
+                return Ok(Caller::app(self.0.ring.find(key, self.0.clock.now())?));
             }
             Credential::Token(token) => return self.token_caller(token),
             Credential::Page(page) => return self.page_caller(page),
@@ -172,7 +182,7 @@ impl Access {
         let organization = DEFAULT_ORGANIZATION;
         let (limits, person, within) = (None, None, Permissions::all());
         let principal = Principal { kind, organization, role, permissions, limits, person, within };
-        Ok(Caller(principal, None))
+        Ok(Caller::app(principal))
     }
 
     /// Whoever owns this machine's data folder, for what the house does by itself because their
@@ -187,8 +197,11 @@ impl Access {
     pub(crate) fn standing_in(&self, caller: Caller, name: &str) -> Result<Caller, Error> {
         let book = self.0.book.load();
         let found = book.organization_called(name).map(|found| found.id);
-        match found.filter(|id| *id == caller.0.organization || caller.is_above()) {
-            Some(organization) => Ok(Caller(Principal { organization, ..caller.0 }, caller.1)),
+        match found.filter(|id| *id == caller.principal.organization || caller.is_above()) {
+            Some(organization) => {
+                let principal = Principal { organization, ..caller.principal };
+                Ok(Caller { principal, ..caller })
+            }
             None => Err(Error::no_such_organization(name)),
         }
     }
@@ -212,7 +225,7 @@ impl Access {
     ) -> Result<Permit, Error> {
         let judged = self.judge(&caller, target, call)?;
         let permission = target.permission();
-        if !(judged.allows && caller.0.may_be_let(permission)) {
+        if !(judged.allows && caller.principal.may_be_let(permission)) {
             caller.may(permission)?;
         }
         let policy::Judgement { obligations, limits, destinations, verdict, .. } = judged;

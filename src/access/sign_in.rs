@@ -150,7 +150,12 @@ impl Access {
         password::check_length(&password)?;
         let made = self.0.lanes.enter(&name, from, self.0.clock.now())?;
         let verified = self.verified(&name, password).await;
-        let user = verified.inspect_err(|error| self.0.lanes.withdraw(&made, error))?;
+        let user = verified.inspect_err(|error| {
+            self.0.lanes.withdraw(&made, error);
+            if matches!(error, Error::WrongPassword) {
+                self.note_failed_sign_in(&name, from);
+            }
+        })?;
         self.welcome(&user.id)?;
         self.second_step(&user, second).await?;
         self.0.lanes.forgive(&made);

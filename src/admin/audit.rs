@@ -83,6 +83,11 @@ pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Timestamp>
     text.map(read).transpose()
 }
 
+/// What a thing was or is, as it is kept.
+fn values(json: Option<&str>) -> Option<Value> {
+    json.and_then(|json| serde_json::from_str(json).ok())
+}
+
 fn shown(line: &AuditLine) -> Value {
     json!({
         "id": line.sequence,
@@ -93,6 +98,9 @@ fn shown(line: &AuditLine) -> Value {
         "resource_id": line.id,
         "resource_name": line.name,
         "actor_id": line.actor,
+        "actor_ip": line.from,
+        "old_values": values(line.old.as_deref()),
+        "new_values": values(line.new.as_deref()),
         "detail": line.detail,
         "chain": line.chain.map(|it| it.to_string()),
     })

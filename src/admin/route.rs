@@ -19,6 +19,7 @@ use crate::{
     access::{Access, Caller, Credential},
     admin::{Office, desk::Failure},
     domain::Permission,
+    edge::Peer,
     problem::{Kind, Problem},
 };
 
@@ -75,8 +76,10 @@ methods! {
 /// The routes, each behind its need.
 pub(super) fn hang(routes: Vec<Route>, office: &Office) -> Router<Office> {
     let mut all = Router::new();
-    for Route { path, need, answers, .. } in routes {
-        let door = (office.access.clone(), need);
+    for route in routes {
+        let declared = route.declared();
+        let Route { path, need, answers, .. } = route;
+        let door = (office.access.clone(), need, declared);
         let guard = middleware::from_fn_with_state(door, admit);
         all = all.route(path, answers.route_layer(guard));
     }
@@ -109,12 +112,12 @@ struct Place {
 }
 
 async fn admit(
-    State((access, need)): State<(Access, Need)>,
+    State((access, need, route)): State<(Access, Need, Declared)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if need != Need::Nothing {
-        match caller(&access, need, &request) {
+        match caller(&access, (need, route), &request) {
             Ok(caller) => drop(request.extensions_mut().insert(caller)),
             Err(failure) => return failure.into_response(),
         }
@@ -122,11 +125,19 @@ async fn admit(
     next.run(request).await
 }
 
-fn caller(access: &Access, need: Need, request: &Request) -> Result<Caller, Failure> {
+fn caller(
+    access: &Access,
+    (need, route): (Need, Declared),
+    request: &Request,
+) -> Result<Caller, Failure> {
     let credential = request.extensions().get::<Credential>().unwrap_or(&Credential::None);
-    let caller = access.authenticate(credential)?;
-    if let Need::May(permission) = need {
-        caller.may(permission)?;
+    let address = request.extensions().get::<Peer>().and_then(|peer| peer.address);
+    let caller = access.authenticate(credential)?.at(address.map(|address| address.ip()));
+    if let Need::May(permission) = need
+        && let Err(denied) = caller.may(permission)
+    {
+        access.note_refusal(&caller, &format!("{} {}", route.method, route.path), permission);
+        return Err(denied.into());
     }
     let Query(place) = Query::<Place>::try_from_uri(request.uri())
         .map_err(|error| Problem::new(Kind::Invalid, error.body_text()))?;

@@ -1,6 +1,7 @@
 //! `tollhouse audit`: who changed what.
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::{
     Context, Failure,
@@ -154,12 +155,18 @@ async fn export(context: &Context, search: Search, csv: bool) -> Result<(), Fail
     let lines =
         reach(context, Folder::MustBeThere, async |client| all(client, &search).await).await?;
     if csv {
-        context.out.line("number,at,actor,action,id,name,detail")?;
+        context.out.line("number,at,actor,action,id,name,detail,address,old,new")?;
     }
     for line in lines.iter().rev() {
         let text = if csv {
             let number = line.id.to_string();
             let detail = line.detail.as_deref().unwrap_or_default();
+            let said = |name: &str| match line.more.get(name) {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+            };
+            let [address, old, new] = ["actor_ip", "old_values", "new_values"].map(said);
             let fields = [
                 &*number,
                 &line.created_at,
@@ -168,6 +175,9 @@ async fn export(context: &Context, search: Search, csv: bool) -> Result<(), Fail
                 &line.resource_id,
                 &line.resource_name,
                 detail,
+                &address,
+                &old,
+                &new,
             ];
             fields.map(csv_field).join(",")
         } else {

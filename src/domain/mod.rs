@@ -62,9 +62,9 @@ pub use rate_limit::{
     Algorithm, Dimension, LimitScope, LimitStanding, LimitStandings, LimitTallies, RateLimit,
     RateLimitForm, UnknownDimension, Window,
 };
-pub use record::{AuditHead, AuditLine, Change, FeedEntry, Noun};
+pub use record::{AuditHead, AuditLine, Change, FeedEntry, Noun, Refusal};
 pub use role::{Permission, Permissions, Role, UnknownRole};
-pub use secret::{Secret, exposed, exposed_map, exposed_option};
+pub use secret::{Secret, exposed, exposed_map, exposed_option, veiled};
 pub use server::{CachePolicy, CacheScope, CheckPolicy, Health, Instance, Labels, Server, State};
 pub use session::SessionRecord;
 pub use sight::{Limits, Sight};

@@ -1,6 +1,6 @@
 //! Who somebody is: people, programs, and the one who did it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,40 +138,67 @@ impl Principal {
     }
 }
 
-/// Who made a change: the name that stands in the audit line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Actor(String);
+/// Who made a change, as it stands in the audit line. Written down alone, it is their name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Actor {
+    name: String,
+    from: Option<IpAddr>,
+}
 
 impl Actor {
     /// The gateway itself, with the reason it acts.
     #[must_use]
     pub fn system(reason: &str) -> Self {
-        Self(format!("system:{reason}"))
+        Self::from(format!("system:{reason}"))
+    }
+
+    /// The same, who came from this address.
+    #[must_use]
+    pub fn at(self, from: Option<IpAddr>) -> Self {
+        Self { from, ..self }
+    }
+
+    /// The address they came from, where it is known.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// The actor as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+}
+
+impl From<String> for Actor {
+    fn from(name: String) -> Self {
+        Self { name, from: None }
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> Self {
+        actor.name
     }
 }
 
 impl From<&PrincipalKind> for Actor {
     fn from(kind: &PrincipalKind) -> Self {
-        Self(kind.to_string())
+        Self::from(kind.to_string())
     }
 }
 
 impl From<&Principal> for Actor {
     fn from(principal: &Principal) -> Self {
-        Self(principal.kind.to_string())
+        Self::from(&principal.kind)
     }
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the book says: lines of the audit and entries of the change feed.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Actor, Digest, OrganizationId, Timestamp};
@@ -34,6 +36,10 @@ pub enum Noun {
     Pins,
     /// Somebody's account at a server.
     Link,
+    /// Something that was asked of the gateway's office.
+    Request,
+    /// Somebody's try to sign in.
+    SignIn,
 }
 
 impl Noun {
@@ -54,6 +60,8 @@ impl Noun {
             Self::HttpRoute => "route",
             Self::Pins => "pins",
             Self::Link => "link",
+            Self::Request => "request",
+            Self::SignIn => "sign_in",
         }
     }
 }
@@ -68,6 +76,8 @@ pub enum Change {
     Updated,
     /// It is gone.
     Deleted,
+    /// Nothing: somebody wanted it, and may not.
+    Refused,
 }
 
 impl Change {
@@ -78,6 +88,7 @@ impl Change {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
+            Self::Refused => "refused",
         }
     }
 }
@@ -105,6 +116,16 @@ pub struct AuditLine {
     /// Whose thing it is; none where it belongs to no organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<OrganizationId>,
+    /// The address whoever did it came from, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// What it was before, as JSON without secrets: what is different now, or all of it where it
+    /// is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// What it is now, in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
     /// The SHA-256 over the same of the line before and all else that stands here; none in lines
     /// of before there was a chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +152,21 @@ impl AuditLine {
         let chain = Some(self.link(before));
         Self { chain, ..self }
     }
+}
+
+/// What somebody wanted and may not: a line of the audit that changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// About what kind of thing it was.
+    pub noun: Noun,
+    /// What was wanted.
+    pub id: String,
+    /// What it is called, or what is missing.
+    pub name: String,
+    /// Whose it is.
+    pub organization: Option<OrganizationId>,
+    /// What is to be said beside that.
+    pub detail: Option<String>,
 }
 
 /// The end of the audit, kept apart from its lines, so that none can be cut off unseen.

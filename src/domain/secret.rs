@@ -1,6 +1,6 @@
 //! Text that never prints itself.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -35,15 +35,40 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+thread_local! {
+    /// Whether secrets that are written out on this thread show only that they are there.
+    static IS_VEILED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What stands in place of a secret where it must not be shown.
+const VEIL: &str = "[secret]";
+
+/// Writes something out with its secrets veiled, whatever [`exposed`] says of them.
+pub fn veiled<T>(write: impl FnOnce() -> T) -> T {
+    struct Unveil(bool);
+    impl Drop for Unveil {
+        fn drop(&mut self) {
+            IS_VEILED.set(self.0);
+        }
+    }
+    let _unveil = Unveil(IS_VEILED.replace(true));
+    write()
+}
+
+/// The text of a secret that is written out.
+fn shown(secret: &Secret) -> &str {
+    if IS_VEILED.get() { VEIL } else { secret.expose() }
+}
+
 /// Writes a secret out in full: for records that are sealed, `#[serde(with = "exposed")]`.
 pub mod exposed {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Secret;
+    use super::{Secret, shown};
 
     /// Writes the text itself.
     pub fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(secret.expose())
+        serializer.serialize_str(shown(secret))
     }
 
     /// Reads it back.
@@ -56,14 +81,14 @@ pub mod exposed {
 pub mod exposed_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Secret;
+    use super::{Secret, shown};
 
     /// Writes the text itself.
     pub fn serialize<S: Serializer>(
         secret: &Option<Secret>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        secret.as_ref().map(Secret::expose).serialize(serializer)
+        secret.as_ref().map(shown).serialize(serializer)
     }
 
     /// Reads it back.
@@ -80,14 +105,14 @@ pub mod exposed_map {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Secret;
+    use super::{Secret, shown};
 
     /// Writes names and texts.
     pub fn serialize<S: Serializer>(
         secrets: &BTreeMap<String, Secret>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(secrets.iter().map(|(name, secret)| (name, secret.expose())))
+        serializer.collect_map(secrets.iter().map(|(name, secret)| (name, shown(secret))))
     }
 
     /// Reads them back.

@@ -185,6 +185,9 @@ mod tests {
             name: "a".into(),
             detail: None,
             organization: Some(OrganizationId::fixed(1)),
+            from: None,
+            old: None,
+            new: None,
             chain: None,
         }
     }

@@ -233,6 +233,7 @@ mod tests {
             let at = Timestamp::from_ms((20_000 + day) * DAY_MS + 5);
             segments.add((organization, "time"), at, 1, b"x").expect("room");
         }
+        segments.sync().expect("room");
         let limit = |organization: &str| {
             Timestamp::from_ms((20_000 + if organization == "a" { 5 } else { 1 }) * DAY_MS + 9)
         };

@@ -7,21 +7,22 @@
 use std::collections::BTreeMap;
 
 use redb::{ReadableTable, WriteTransaction};
+use serde_json::Value;
 
 use crate::domain::{
-    Actor, ApiKey, AuditLine, Change, FeedEntry, HttpRoute, KeyId, KeyUse, LimitTallies, Link,
-    LinkId, Login, LoginId, Namespace, NamespaceId, Noun, Organization, OrganizationId, Policy,
-    PolicyId, RateLimit, RateLimitId, RouteId, SecondFactor, Server, ServerId, SessionId,
-    SessionRecord, SigningKey, Timestamp, User, UserId,
+    ApiKey, HttpRoute, KeyId, KeyUse, LimitTallies, Link, LinkId, Login, LoginId, Namespace,
+    NamespaceId, Noun, Organization, OrganizationId, Policy, PolicyId, RateLimit, RateLimitId,
+    Refusal, RouteId, SecondFactor, Server, ServerId, SessionId, SessionRecord, SigningKey,
+    Timestamp, User, UserId,
 };
 use crate::domain::{Definition, Digest, Pin, PinKind, Pins};
 
 use super::{
-    append::{End, append},
     codec::{self, Body},
     error::Error,
     seal::Seal,
     table::{Record, Table, Thing, definition_key, key_use_key, pin_key, session_key},
+    told,
 };
 
 /// One change in the making: reads see the store with the change already in it.
@@ -29,32 +30,37 @@ use super::{
 /// Each thing that was put or removed gets one audit line and one feed entry, with the same
 /// number; they follow the order of the tables' kinds.
 pub(crate) struct Draft<'a> {
-    transaction: &'a WriteTransaction,
-    seal: &'a Seal,
-    now: Timestamp,
-    edits: BTreeMap<Place, Edit>,
+    pub(super) transaction: &'a WriteTransaction,
+    pub(super) seal: &'a Seal,
+    pub(super) now: Timestamp,
+    pub(super) edits: BTreeMap<Place, Edit>,
     /// What the machine notes about itself: no line of the audit and no entry of the feed tells of
     /// it, because nobody changed anything.
-    notes: BTreeMap<(Table, Vec<u8>), Option<Body>>,
+    pub(super) notes: BTreeMap<(Table, Vec<u8>), Option<Body>>,
+    /// What somebody wanted and may not: lines of the audit that change nothing.
+    pub(super) refusals: Vec<Refusal>,
 }
 
 /// Which thing: the kind of its table, and its id.
-type Place = (u8, String);
+pub(super) type Place = (u8, String);
 
-struct Edit {
-    table: Table,
-    noun: Noun,
-    name: String,
-    organization: Option<OrganizationId>,
+pub(super) struct Edit {
+    pub(super) table: Table,
+    pub(super) noun: Noun,
+    pub(super) name: String,
+    pub(super) organization: Option<OrganizationId>,
     /// What the thing becomes; none when it goes.
-    body: Option<Body>,
+    pub(super) body: Option<Body>,
     /// What the audit says beside that.
-    detail: Option<String>,
+    pub(super) detail: Option<String>,
+    /// What the audit tells of the thing as it was and as it becomes.
+    pub(super) told: (Option<Value>, Option<Value>),
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(transaction: &'a WriteTransaction, seal: &'a Seal, now: Timestamp) -> Self {
-        Self { transaction, seal, now, edits: BTreeMap::new(), notes: BTreeMap::new() }
+        let (edits, notes, refusals) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { transaction, seal, now, edits, notes, refusals }
     }
 
     /// When this change is made: the time in its audit lines.
@@ -378,24 +384,43 @@ impl<'a> Draft<'a> {
         codec::fetch(&table, self.seal, &definition_key(server, digest))
     }
 
+    /// Has the audit tell that somebody wanted what they may not.
+    pub(crate) fn note_refusal(&mut self, refusal: Refusal) {
+        self.refusals.push(refusal);
+    }
+
     fn put<T: Thing>(&mut self, thing: &T) -> Result<(), Error> {
         let body = Some(codec::encode(thing)?);
-        self.edit(thing, thing.id(), body);
+        let before = match self.edits.get(&(T::TABLE.kind, thing.id())) {
+            Some(edit) => edit.told.0.clone(),
+            None => self.find::<T>(thing.id())?.and_then(|before| told::value(&before)),
+        };
+        self.edit(thing, thing.id(), body, (before, told::value(thing)));
         Ok(())
     }
 
     fn remove<T: Thing>(&mut self, id: String) -> Result<Option<T>, Error> {
         let found = self.find::<T>(id.clone())?;
         if let Some(thing) = &found {
-            self.edit(thing, id, None);
+            let before = match self.edits.get(&(T::TABLE.kind, id.clone())) {
+                Some(edit) => edit.told.0.clone(),
+                None => told::value(thing),
+            };
+            self.edit(thing, id, None, (before, None));
         }
         Ok(found)
     }
 
-    fn edit<T: Thing>(&mut self, thing: &T, id: String, body: Option<Body>) {
+    fn edit<T: Thing>(
+        &mut self,
+        thing: &T,
+        id: String,
+        body: Option<Body>,
+        told: (Option<Value>, Option<Value>),
+    ) {
         let (name, organization) = (thing.name().to_owned(), thing.organization());
         let (table, noun, detail) = (T::TABLE, T::NOUN, None);
-        let edit = Edit { table, noun, name, organization, body, detail };
+        let edit = Edit { table, noun, name, organization, body, detail, told };
         self.edits.insert((T::TABLE.kind, id), edit);
     }
 
@@ -425,65 +450,4 @@ impl<'a> Draft<'a> {
         }
         Ok(things.into_values().collect())
     }
-
-    /// Writes the change with its audit lines and feed entries into the shared transaction.
-    /// Numbers and chains them from after `end` on, and returns where the audit ends then.
-    pub(super) fn accept(self, actor: &Actor, mut end: End) -> Result<End, Error> {
-        let Self { transaction, seal, now, edits, notes } = self;
-        for ((table, key), body) in notes {
-            let mut open = transaction.open_table(table.definition())?;
-            match body {
-                Some(body) => {
-                    let record = codec::close(seal, table, &key, &body);
-                    open.insert(key.as_slice(), record.as_slice())?;
-                }
-                None => drop(open.remove(key.as_slice())?),
-            }
-        }
-        for ((_, id), edit) in edits {
-            let Some(change) = write(transaction, seal, &id, &edit)? else {
-                continue;
-            };
-            end.sequence += 1;
-            let sequence = end.sequence;
-            let (noun, actor) = (edit.noun, actor.clone());
-            let entry = FeedEntry { sequence, noun, id: id.clone(), change };
-            let Edit { name, organization, detail, .. } = edit;
-            let (at, chain) = (now, None);
-            let line = AuditLine {
-                sequence,
-                at,
-                actor,
-                noun,
-                id,
-                change,
-                name,
-                detail,
-                organization,
-                chain,
-            };
-            let line = line.chained(end.chain);
-            end.chain = line.chain;
-            append(transaction, seal, &line)?;
-            append(transaction, seal, &entry)?;
-        }
-        Ok(end)
-    }
-}
-
-/// Writes one thing, and says what that did to it; none when it came and went in one draft.
-fn write(
-    transaction: &WriteTransaction,
-    seal: &Seal,
-    id: &str,
-    edit: &Edit,
-) -> Result<Option<Change>, Error> {
-    let key = id.as_bytes();
-    let mut table = transaction.open_table(edit.table.definition())?;
-    let Some(body) = &edit.body else {
-        return Ok(table.remove(key)?.map(|_| Change::Deleted));
-    };
-    let record = codec::close(seal, edit.table, key, body);
-    let was_there = table.insert(key, record.as_slice())?.is_some();
-    Ok(Some(if was_there { Change::Updated } else { Change::Created }))
 }

@@ -19,6 +19,7 @@
 //! finished; `state.redb`; `logs.redb`, the records of calls; `lock`, which names the process while the store is open; and while
 //! set-up runs, `secret.key.new`.
 
+mod accept;
 mod append;
 mod changes;
 mod codec;
@@ -35,6 +36,7 @@ mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
+mod told;
 mod upgrade;
 mod vault;
 mod write;

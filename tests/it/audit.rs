@@ -147,7 +147,7 @@ fn who_changed_what_is_listed_for_those_who_may_see_it() {
     let listed = gateway.done(&["audit", "list", "--action", "key.created", "--about", "shadow"]);
     assert!(listed.contains("shadow") && listed.lines().count() == 2, "{listed}");
     let csv = gateway.done(&["audit", "export", "--csv", "--of", "key"]);
-    assert!(csv.starts_with("number,at,actor,action,id,name,detail\n"), "{csv}");
+    assert!(csv.starts_with("number,at,actor,action,id,name,detail,address,old,new\n"), "{csv}");
     assert!(csv.contains("\"'=ours,\"\"x\"\"\""), "{csv}");
     let lines = gateway.done(&["audit", "export"]);
     let numbers: Vec<u64> = lines
@@ -155,5 +155,74 @@ fn who_changed_what_is_listed_for_those_who_may_see_it() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap())
         .collect();
     assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
+    assert!(gateway.done(&["audit", "verify"]).starts_with("all "));
+}
+
+#[test]
+fn lines_say_what_was_and_what_is_and_where_it_came_from_and_no_secret() {
+    let gateway = Gateway::start();
+    let form =
+        json!({"name": "wiki", "url": "http://127.0.0.1:9/mcp", "headers": {"X-Pass": "hunter2"}});
+    assert_eq!(gateway.ask("POST", "/gateway/servers", Some(&form.to_string())).status, 201);
+    let change = json!({"state": "maintenance"}).to_string();
+    assert_eq!(gateway.ask("PATCH", "/gateway/servers/wiki", Some(&change)).status, 200);
+    gateway.make_key("", &json!({"name": "ben", "role": "user"}));
+
+    let lines = |query: &str| {
+        let said = gateway.ask("GET", &format!("/admin/audit?{query}"), None);
+        assert_eq!(said.status, 200, "{}", said.text());
+        said.json()["data"].as_array().unwrap().clone()
+    };
+    let made = &lines("action=server.created")[0];
+    assert_eq!((&made["old_values"], &made["actor_ip"]), (&Value::Null, &json!("127.0.0.1")));
+    assert_eq!(made["new_values"]["name"], "wiki");
+    let changed = &lines("action=server.updated")[0];
+    assert_eq!(changed["old_values"], json!({"state": "active"}), "{changed}");
+    assert_eq!(changed["new_values"], json!({"state": "maintenance"}));
+    let key = &lines("action=key.created&resource_id=ben")[0];
+    assert_eq!(key["new_values"]["digest"], "[secret]");
+    let all = gateway.done(&["audit", "export"]);
+    assert!(all.contains("[secret]") && !all.contains("hunter2") && !all.contains("$argon2id"));
+    let csv = gateway.done(&["audit", "export", "--csv", "--action", "server.updated"]);
+    assert!(
+        csv.contains(r#",127.0.0.1,"{""state"":""active""}","{""state"":""maintenance""}""#),
+        "{csv}"
+    );
+    assert!(gateway.done(&["audit", "verify"]).starts_with("all "));
+}
+
+#[test]
+fn what_was_refused_is_told_once_with_how_often() {
+    let mut gateway = Gateway::start();
+    let (_, user) = gateway.make_key("", &json!({"name": "ben", "role": "user"}));
+    for _ in 0..3 {
+        let said = gateway.ask_as(Some(&user), "GET", "/admin/audit", None);
+        assert_eq!(said.status, 403);
+    }
+    for name in ["admin", "a secret typed in the wrong place"] {
+        let form = json!({"username": name, "password": "wrong and long enough"}).to_string();
+        assert_eq!(gateway.ask_as(None, "POST", "/auth/login", Some(&form)).status, 401);
+    }
+    // Whoever ends writes what is not written yet.
+    gateway.signal("-TERM");
+    gateway.wait();
+    gateway.run(&[]);
+
+    let said = gateway.ask("GET", "/admin/audit?action=refused", None).json();
+
+    let lines = said["data"].as_array().unwrap();
+    let of = |action: &str| lines.iter().filter(|it| it["action"] == action).collect::<Vec<_>>();
+    let refused = of("request.refused");
+    assert!(refused.iter().all(|it| it["resource_id"] == "GET /admin/audit"), "{said}");
+    assert!(refused.iter().all(|it| it["resource_name"] == "audit:read"), "{said}");
+    let times = |it: &&Value| match it["detail"].as_str() {
+        None => 1,
+        Some(detail) => detail.split(' ').next().unwrap().parse::<u32>().unwrap(),
+    };
+    assert_eq!(refused.iter().map(times).sum::<u32>(), 3, "{said}");
+    let names: Vec<_> =
+        of("sign_in.refused").iter().map(|it| it["resource_name"].clone()).collect();
+    assert!(names.len() == 2 && names.contains(&json!("admin")), "{said}");
+    assert!(!said.to_string().contains("wrong place"), "{said}");
     assert!(gateway.done(&["audit", "verify"]).starts_with("all "));
 }

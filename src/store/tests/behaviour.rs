@@ -19,7 +19,13 @@ async fn a_change_is_read_back_with_its_audit_line_and_feed_entry() {
     let (sequence, noun, id, change) = (1, Noun::Server, time.id.to_string(), Change::Created);
     let name = "time".to_owned();
     let at = Timestamp::from_ms(0);
+    let lines = snapshot.audit(0, 9).expect("readable");
+    let new = lines[0].new.clone();
+    assert!(new.as_ref().is_some_and(|it| it.contains("[secret]") && it.contains("time")));
     let line = AuditLine {
+        from: None,
+        old: None,
+        new,
         sequence,
         at,
         actor: me().clone(),
@@ -33,7 +39,7 @@ async fn a_change_is_read_back_with_its_audit_line_and_feed_entry() {
     }
     .chained(None);
     assert_eq!(snapshot.servers().expect("readable"), [time]);
-    assert_eq!(snapshot.audit(0, 9).expect("readable"), [line]);
+    assert_eq!(lines, [line]);
     assert_eq!(snapshot.feed(0, 9).expect("readable"), [FeedEntry { sequence, noun, id, change }]);
 }
 
