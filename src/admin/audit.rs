@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use crate::{
     admin::desk::{Failure, Visitor, one},
     domain::{AuditLine, Permission, Timestamp},
-    observe::audit::{self, Search},
+    observe::{
+        audit::{self, Search},
+        report,
+    },
     problem::{Kind, Problem},
     store::Store,
 };
@@ -67,6 +70,29 @@ pub(super) async fn list(
         "pagination": { "limit": limit, "offset": wanted.offset, "total": total },
     });
     Ok(Json(body).into_response())
+}
+
+/// About what time a report is.
+#[derive(Debug, Deserialize)]
+pub(super) struct About {
+    #[serde(default, alias = "start_time")]
+    since: Option<String>,
+    #[serde(default, alias = "end_time")]
+    until: Option<String>,
+}
+
+/// Reports who could do what and when, and who changed what: in the caller's organization, or in
+/// all for those who stand above them.
+pub(super) async fn report(
+    Visitor(caller): Visitor,
+    State(store): State<Store>,
+    Query(about): Query<About>,
+) -> Result<Response, Failure> {
+    let since = moment("since", about.since.as_deref())?.unwrap_or(Timestamp::from_ms(0));
+    let until = moment("until", about.until.as_deref())?.unwrap_or(Timestamp::from_ms(i64::MAX));
+    let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
+    let organization = (!stands_above).then_some(caller.principal().organization);
+    Ok(one(report::report(&store.read()?, organization, (since, until))?))
 }
 
 /// Verifies the whole audit.

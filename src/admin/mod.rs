@@ -180,6 +180,7 @@ fn routes() -> Vec<Route> {
         get("/api/admin/processes", May(P::ServersWrite), processes::list),
         get("/admin/audit", May(P::AuditRead), audit::list),
         get("/api/admin/audit", May(P::AuditRead), audit::list),
+        get("/api/admin/audit/report", May(P::AuditRead), audit::report),
         get("/api/admin/audit/verify", May(P::SystemManage), audit::verify),
     ];
     routes.extend(book());

@@ -1,13 +1,14 @@
 //! `tollhouse audit`: who changed what.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Context, Failure,
     out::Format,
     reach::reach,
-    table::{minute, or_dash},
+    table::{minute, or_dash, table},
+    when::moment,
 };
 use crate::{
     app::Folder,
@@ -40,6 +41,26 @@ Examples:
     /// Check that every line is there and as it was written
     #[command(after_help = "Example:\n  tollhouse audit verify")]
     Verify,
+    /// Report who could do what and when, and who changed what
+    #[command(after_help = "\
+Examples:
+  tollhouse audit report --since 90d -o json > report.json
+  tollhouse audit report --csv > access.csv
+  tollhouse audit report --csv --changes > changes.csv")]
+    Report {
+        /// About the time since then, such as 90d or 2026-01-01T00:00:00Z
+        #[arg(long, value_name = "AGE|TIME")]
+        since: Option<String>,
+        /// And before then
+        #[arg(long, value_name = "AGE|TIME")]
+        until: Option<String>,
+        /// As CSV
+        #[arg(long)]
+        csv: bool,
+        /// Who changed what, instead of who could do what
+        #[arg(long)]
+        changes: bool,
+    },
     /// Write all lines down, the oldest first: JSON, one a line, or CSV
     #[command(after_help = "\
 Examples:
@@ -96,6 +117,9 @@ pub(super) async fn run(context: &Context, audit: Audit) -> Result<u8, Failure> 
     match audit {
         Audit::List { search, limit } => list(context, search, limit).await?,
         Audit::Verify => return verify(context).await,
+        Audit::Report { since, until, csv, changes } => {
+            report(context, (since, until), (csv, changes)).await?;
+        }
         Audit::Export { search, csv } => export(context, search, csv).await?,
     }
     Ok(0)
@@ -136,6 +160,63 @@ async fn verify(context: &Context) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!checked.faults.is_empty()))
+}
+
+/// What a report has of accounts and keys, and of changes.
+const ACCESS: [&str; 13] = [
+    "kind",
+    "id",
+    "name",
+    "organization_id",
+    "from",
+    "until",
+    "role",
+    "grants",
+    "is_superuser",
+    "is_active",
+    "expires_at",
+    "granted_by",
+    "is_certain",
+];
+const CHANGES: [&str; 5] = ["actor_id", "action", "count", "first", "last"];
+
+async fn report(
+    context: &Context,
+    (since, until): (Option<String>, Option<String>),
+    (csv, changes): (bool, bool),
+) -> Result<(), Failure> {
+    let mut about = Vec::new();
+    for (name, option, text) in [("since", "--since", since), ("until", "--until", until)] {
+        if let Some(text) = text {
+            about.push((name, moment(option, &text)?.to_string()));
+        }
+    }
+    let report =
+        reach(context, Folder::MustBeThere, async |client| Ok(client.audit_report(&about).await?));
+    let (report, out) = (report.await?, context.out);
+    if out.format == Format::Json {
+        return out.json(&report);
+    }
+    let (rows, columns) =
+        if changes { (&report.changes, &CHANGES[..]) } else { (&report.access, &ACCESS[..]) };
+    let cell = |row: &Map<String, Value>, column: &&str| match row.get(*column) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    if csv {
+        out.line(&columns.join(","))?;
+        return rows.iter().try_for_each(|row| {
+            let fields = columns.iter().map(|column| csv_field(&cell(row, column)).into_owned());
+            out.line(&fields.collect::<Vec<_>>().join(","))
+        });
+    }
+    let shown = |row: &Map<String, Value>| {
+        columns.iter().map(|column| or_dash(cell(row, column))).collect::<Vec<_>>()
+    };
+    let headings: Vec<String> = columns.iter().map(|it| it.to_uppercase()).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    out.line(&table(out, &headings, rows.iter().map(shown).collect()))
 }
 
 /// Every line that fits, the newest first, a page at a time.

@@ -31,6 +31,15 @@ pub struct AuditView {
     pub more: Map<String, Value>,
 }
 
+/// A report made of the audit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// What accounts and keys could do, and when: a row for each time in which it was the same.
+    pub access: Vec<Map<String, Value>>,
+    /// Who changed what, how often, and when first and last.
+    pub changes: Vec<Map<String, Value>>,
+}
+
 /// Whether the audit is what was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditCheck {
@@ -63,6 +72,13 @@ impl Client {
         let pairs = wanted.iter().map(|(name, value)| format!("{name}={}", segment(value)));
         let pairs = pairs.collect::<Vec<_>>().join("&");
         self.get(&format!("/api/admin/audit?{pairs}")).await
+    }
+
+    /// Who could do what and when, and who changed what; `since` and `until` are moments.
+    pub async fn audit_report(&self, about: &[(&str, String)]) -> Result<AuditReport, Error> {
+        let pairs = about.iter().map(|(name, value)| format!("{name}={}", segment(value)));
+        let pairs = pairs.collect::<Vec<_>>().join("&");
+        self.get(&format!("/api/admin/audit/report?{pairs}")).await
     }
 
     /// Verifies the whole audit.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use self::{
-    audit::{AuditCheck, AuditFault, AuditView},
+    audit::{AuditCheck, AuditFault, AuditReport, AuditView},
     call::{CallResult, Missing, Tool, Tools},
     consents::ConsentView,
     instances::{

@@ -10,6 +10,7 @@ mod line;
 mod log;
 mod metrics;
 mod redact;
+pub(crate) mod report;
 mod retention;
 mod scribe;
 mod search;

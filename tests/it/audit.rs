@@ -226,3 +226,33 @@ fn what_was_refused_is_told_once_with_how_often() {
     assert!(!said.to_string().contains("wrong place"), "{said}");
     assert!(gateway.done(&["audit", "verify"]).starts_with("all "));
 }
+
+#[test]
+fn a_report_says_who_could_do_what_and_when_and_who_changed_what() {
+    let gateway = Gateway::start();
+    let ana = gateway.make_user("", "ana", "user");
+    let path = format!("/auth/users/{ana}");
+    assert_eq!(gateway.ask("PATCH", &path, Some(r#"{"name":"Ana"}"#)).status, 200);
+    assert_eq!(gateway.ask("PATCH", &path, Some(r#"{"role":"admin"}"#)).status, 200);
+    assert_eq!(gateway.ask("DELETE", &path, None).status, 200);
+    let umbra = gateway.make_tenant(&json!({"slug": "umbra"}));
+
+    let said = gateway.ask("GET", "/api/admin/audit/report", None).json();
+
+    let rows = said["data"]["access"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows.filter(|it| it["name"] == "ana").collect();
+    assert_eq!(rows.iter().map(|it| &it["role"]).collect::<Vec<_>>(), ["user", "admin"], "{said}");
+    assert_eq!(rows[0]["until"], rows[1]["from"]);
+    assert!(rows[1]["until"].is_string() && rows[1]["is_certain"] == true);
+    let changes = said["data"]["changes"].as_array().unwrap();
+    let updated = changes.iter().find(|it| it["action"] == "user.updated").unwrap();
+    assert_eq!(updated["count"], 2);
+    let theirs = gateway.ask_as(Some(&umbra), "GET", "/api/admin/audit/report", None);
+    assert!(theirs.text().contains("boss-of-umbra") && !theirs.text().contains("\"ana\""));
+
+    let csv = gateway.done(&["audit", "report", "--csv", "--since", "1h"]);
+    assert!(csv.starts_with("kind,id,name,organization_id,from,until,role,"), "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.contains(",ana,")).count(), 2, "{csv}");
+    let table = gateway.done(&["audit", "report", "--changes"]);
+    assert!(table.contains("user.deleted"), "{table}");
+}

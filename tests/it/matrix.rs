@@ -85,7 +85,8 @@ const SIGNING_IN: [Sample; 16] = [
 ];
 
 /// Lists, and how things are.
-const LISTS: [&str; 44] = [
+const LISTS: [&str; 45] = [
+    "/api/admin/audit/report",
     "/admin/requests",
     "/api/admin/requests",
     "/admin/stats",
