@@ -135,8 +135,7 @@ enum Verb {
     #[command(subcommand, alias = "tool", after_help = "Example:\n  tollhouse tools list")]
     Tools(tools::Tools),
     /// Show how the gateway and its servers are
-    #[command(after_help = "Example:\n  tollhouse status -o json")]
-    Status,
+    Status(status::Watch),
     /// Serve MCP on standard input and output
     Stdio(stdio::Stdio),
     /// Sessions of clients: list, end
@@ -282,7 +281,7 @@ async fn carry_out(context: &Context, verb: Verb) -> Result<u8, Failure> {
         Verb::Export(export) => registry_file::export(context, export).await?,
         Verb::Sync(sync) => registry_file::sync(context, &sync).await?,
         Verb::Tools(tools) => tools::run(context, tools).await?,
-        Verb::Status => status::run(context).await?,
+        Verb::Status(watch) => status::run(context, &watch).await?,
         Verb::Stdio(stdio) => stdio::run(context, stdio).await?,
         Verb::Sessions { sessions } => sessions::run(context, sessions).await?,
         Verb::Ps => sessions::ps(context).await?,

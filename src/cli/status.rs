@@ -1,8 +1,12 @@
 //! `tollhouse status`: how a running gateway and its servers are.
 
+use std::time::Duration;
+
+use clap::Args;
+
 use super::{
     Context, Failure,
-    out::{Color, Format, Out},
+    out::{Color, Format, Out, tamed},
     reach,
     table::{or_dash, span, table, transport},
 };
@@ -11,7 +15,38 @@ use crate::client::{ServerStatus, Status};
 /// Characters of a reason in the table.
 const REASON_LENGTH: usize = 80;
 
-pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+/// Moves the cursor to the top of a terminal, and clears what is there.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Shows how the gateway and its servers are.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  tollhouse status -o json
+  tollhouse status --watch
+  tollhouse status --watch 10")]
+pub(super) struct Watch {
+    /// Show it again and again, after so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    watch: Option<u32>,
+}
+
+pub(super) async fn run(context: &Context, wanted: &Watch) -> Result<(), Failure> {
+    let Some(seconds) = wanted.watch else { return show(context).await };
+    loop {
+        if context.out.is_terminal {
+            context.out.piece(CLEAR.as_bytes())?;
+        }
+        // Whoever watches wants to see it come back.
+        if let Err(failure) = show(context).await {
+            context.out.note(&tamed(&failure.to_string()));
+        }
+        tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+    }
+}
+
+async fn show(context: &Context) -> Result<(), Failure> {
     let status = reach::gateway(context).await?.status().await?;
     if context.out.is_quiet {
         return Ok(());

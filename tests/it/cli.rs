@@ -1,6 +1,6 @@
 //! The command line, as people and scripts meet it.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Act, FakeServer, Gateway, answer, modern_result};
 
@@ -120,4 +120,22 @@ fn shells_complete_and_man_explains_every_command() {
     let page = std::fs::read_to_string(pages.join("tollhouse-route-add.1")).expect("a page");
     assert!(page.contains("\\-\\-mount"), "{page}");
     assert!(run(&["man"]).contains(".TH tollhouse 1"));
+}
+
+#[test]
+fn status_is_shown_again_and_again_to_whoever_watches() {
+    let gateway = Gateway::start();
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_tollhouse"))
+        .args(["status", "--watch", "1", "-o", "json", "--data", &gateway.data()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let shown = watching.stdout.take().expect("piped");
+
+    let shown = serde_json::Deserializer::from_reader(shown).into_iter::<serde_json::Value>();
+    let twice: Vec<_> = shown.take(2).map(|status| status.expect("JSON")).collect();
+
+    watching.kill().expect("it runs still");
+    watching.wait().expect("it ends");
+    assert!(twice.iter().all(|status| status["claimed"] == true), "{twice:?}");
 }
