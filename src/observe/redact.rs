@@ -3,7 +3,7 @@
 //! It is a net, not a proof: members whose names say that they hold a secret, and texts that look
 //! like one wherever they stand. Whoever must keep nothing keeps no bodies.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -42,12 +42,43 @@ static MEMBERS: LazyLock<Regex> = LazyLock::new(|| {
     expression(r#""(?P<name>(?:[^"\\]|\\.){1,64})"(?P<sign>\s*:\s*)"(?:[^"\\]|\\.)*"?"#)
 });
 
+/// Names that are remembered: servers have few, and say them in every call.
+const REMEMBERED: usize = 4_096;
+
+thread_local! {
+    static REMEMBER: RefCell<HashMap<Box<str>, bool>> = RefCell::default();
+}
+
+/// Whether a member of this name holds a secret.
+fn is_secret(name: &str) -> bool {
+    REMEMBER.with_borrow_mut(|known| {
+        if let Some(is_secret) = known.get(name) {
+            return *is_secret;
+        }
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let is_secret = NAMES.is_match(name);
+        known.insert(name.into(), is_secret);
+        is_secret
+    })
+}
+
+/// Whether text may look like a secret at all: each of [`TEXTS`] has one of these, and is longer.
+fn may_be_secret(text: &str) -> bool {
+    let is_sign = |byte: u8| matches!(byte, b'_' | b'.' | b'-' | b':' | b' ');
+    text.len() >= 6 && (text.bytes().any(is_sign) || text.contains("AKIA"))
+}
+
 fn expression(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of our own")
 }
 
 /// Text without the secrets that are known by their looks.
-fn text(text: &str) -> std::borrow::Cow<'_, str> {
+fn text(text: &str) -> Cow<'_, str> {
+    if !may_be_secret(text) {
+        return Cow::Borrowed(text);
+    }
     TEXTS.replace_all(text, |found: &regex::Captures<'_>| {
         found
             .name("before")
@@ -59,7 +90,7 @@ fn text(text: &str) -> std::borrow::Cow<'_, str> {
 pub(super) fn json(value: &mut Value) {
     match value {
         Value::String(said) => {
-            if let std::borrow::Cow::Owned(tame) = text(said) {
+            if let Cow::Owned(tame) = text(said) {
                 *said = tame;
             }
         }
@@ -67,11 +98,11 @@ pub(super) fn json(value: &mut Value) {
         Value::Object(members) => {
             for (name, value) in members {
                 match value {
-                    Value::String(_) | Value::Number(_) if NAMES.is_match(name) => {
+                    Value::String(_) | Value::Number(_) if is_secret(name) => {
                         *value = INSTEAD.into();
                     }
                     // Whatever shape a secret has: a schema of one is none.
-                    Value::Array(_) if NAMES.is_match(name) => *value = INSTEAD.into(),
+                    Value::Array(_) if is_secret(name) => *value = INSTEAD.into(),
                     value => json(value),
                 }
             }
@@ -84,7 +115,7 @@ pub(super) fn json(value: &mut Value) {
 pub(super) fn start_of_json(said: &str) -> String {
     let members = MEMBERS.replace_all(said, |found: &regex::Captures<'_>| {
         let name = &found["name"];
-        if NAMES.is_match(name) {
+        if is_secret(name) {
             format!("\"{name}\"{}\"{INSTEAD}\"", &found["sign"])
         } else {
             found[0].to_owned()
