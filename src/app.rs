@@ -23,7 +23,7 @@ use crate::{
     domain::{Clock, SystemClock},
     edge::{self, Door, Front, Guard, Sessions, Stop},
     links::Links,
-    observe::{self, Archive, Book, Journal, Log, Metrics, Scribe, Writing},
+    observe::{self, Archive, Book, Journal, Log, Metrics, Scribe, Sinks, Writing},
     pipeline::{Pipeline, Rooms},
     registry::Registry,
     store::{Records, Store},
@@ -36,6 +36,9 @@ pub use crate::{config::Settings, upstream::warden};
 
 /// How long children have to end when the gateway does.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// How long sinks have to take what was said last.
+const SENDING: Duration = Duration::from_secs(3);
 
 /// How long whoever reads the log has for what was said last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -83,12 +86,12 @@ pub fn forbid_core_dumps() {
 /// Runs the gateway until it is told to stop, and drains it.
 pub async fn serve(settings: Settings, announce: impl FnOnce(Welcome)) -> anyhow::Result<()> {
     let diary = Diary::open(&settings)?;
-    serve_until_told(&settings, &diary.log, announce).await
+    serve_until_told(&settings, &diary, announce).await
 }
 
 async fn serve_until_told(
     settings: &Settings,
-    log: &Log,
+    diary: &Diary,
     announce: impl FnOnce(Welcome),
 ) -> anyhow::Result<()> {
     // The address first: a busy one is told before anything is touched.
@@ -97,7 +100,7 @@ async fn serve_until_told(
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let mut signals = Signals::new()?;
-    let rooms = Building::raise(settings, log, address, Folder::MayBeMade).await?;
+    let rooms = Building::raise(settings, diary, address, Folder::MayBeMade).await?;
     let socket = settings.socket();
     let local = bind_local(&socket)?;
     let mut running = Running::start(&rooms, vec![Door::Tcp(listener), Door::Unix(local)]);
@@ -148,6 +151,7 @@ pub async fn office(mut settings: Settings, folder: Folder) -> anyhow::Result<Of
     // A command speaks for itself, also of servers that do not answer.
     settings.observe.calls = false;
     settings.observe.level = "error".into();
+    settings.observe.sinks.clear();
     let socket = settings.data.join(format!("office-{}.sock", std::process::id()));
     Office::open(&settings, folder, socket).await
 }
@@ -162,7 +166,7 @@ pub async fn embed(settings: Settings) -> anyhow::Result<Office> {
 impl Office {
     async fn open(settings: &Settings, folder: Folder, socket: PathBuf) -> anyhow::Result<Self> {
         let diary = Diary::open(settings)?;
-        let rooms = Building::raise(settings, &diary.log, settings.listen, folder).await?;
+        let rooms = Building::raise(settings, &diary, settings.listen, folder).await?;
         let local = bind_local(&socket)?;
         let running = Running::start(&rooms, vec![Door::Unix(local)]);
         rooms.house.set_ready(true);
@@ -188,24 +192,29 @@ impl Office {
 /// nobody reads them.
 struct Diary {
     log: Log,
+    sinks: Sinks,
+    metrics: Metrics,
     written: mpsc::Receiver<()>,
 }
 
 impl Diary {
     fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let log = observe::start(&settings.observe)?;
+        let (own, metrics, clock) = (&settings.observe, Metrics::new(), Arc::new(SystemClock));
+        let sinks = Sinks::start(&own.sinks, own.sink_bytes, &metrics, clock)?;
+        let log = observe::start(own, &sinks)?;
         let (done, written) = mpsc::channel();
         let writer = log.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             writer.write_out();
             drop(done);
         })?;
-        Ok(Self { log, written })
+        Ok(Self { log, sinks, metrics, written })
     }
 }
 
 impl Drop for Diary {
     fn drop(&mut self) {
+        self.sinks.finish(SENDING);
         self.log.close();
         // Nothing is ever sent: the channel ends with the writer.
         let _ = self.written.recv_timeout(LAST_WORDS);
@@ -254,16 +263,16 @@ struct Building {
 impl Building {
     async fn raise(
         settings: &Settings,
-        log: &Log,
+        diary: &Diary,
         address: SocketAddr,
         folder: Folder,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(settings, folder, &clock)?;
         furnish(&store).await?;
-        let metrics = Metrics::new();
+        let metrics = diary.metrics.clone();
         let journal = Journal::new(&settings.observe, metrics.clone(), clock.clone());
-        let (book, writing) = book(settings, &store, (&journal, log), &metrics, &clock)?;
+        let (book, writing) = book(settings, &store, (&journal, diary), &clock)?;
         let access = Access::new(settings.access.clone(), &store, clock.clone())?;
         let upstream = speaking(settings, &clock)?;
         let mut own = settings.registry.clone();
@@ -323,12 +332,12 @@ impl Building {
 fn book(
     settings: &Settings,
     store: &Store,
-    (journal, log): (&Journal, &Log),
-    metrics: &Metrics,
+    (journal, diary): (&Journal, &Diary),
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Book, Writing)> {
-    let (own, lines) = (settings.observe.clone(), (journal.clone(), log.clone()));
-    let mut scribe = Scribe::new(own, lines, metrics.clone(), clock.clone());
+    let lines = (journal.clone(), diary.log.clone(), diary.sinks.clone());
+    let (own, metrics) = (settings.observe.clone(), diary.metrics.clone());
+    let mut scribe = Scribe::new(own, lines, metrics, clock.clone());
     let kept = &settings.observe.book;
     let open = || Records::open(&settings.data, kept.cache_mib, clock.now());
     let records = kept.enabled.then(open).transpose()?;

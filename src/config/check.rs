@@ -53,6 +53,7 @@ pub(super) fn together(settings: &Settings, origin: &dyn Fn(&str) -> Origin) -> 
         wrong_routes,
         wrong_redis,
         wrong_issuers,
+        wrong_sinks,
     ];
     rules.iter().filter_map(|rule| rule(settings, origin)).collect()
 }
@@ -210,6 +211,19 @@ fn wrong_issuers(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
         fix: misfit.fix.into(),
     };
     Some(Breach { about: &["access.issuers"], fault })
+}
+
+fn wrong_sinks(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {
+    const KEY: &str = "observe.sinks";
+    let wrong = crate::observe::Sinks::check(&settings.observe.sinks).err()?;
+    let fault = Fault {
+        key: KEY.into(),
+        value: None,
+        origin: origin(KEY),
+        wrong: wrong.to_string(),
+        fix: "put it right, for example {type: syslog, address: \"udp://10.0.0.5:514\"}".into(),
+    };
+    Some(Breach { about: &[KEY], fault })
 }
 
 fn no_data(settings: &Settings, origin: Origins<'_>) -> Option<Breach> {

@@ -33,10 +33,37 @@ struct Families {
     duration: Family<MethodLabels, Histogram>,
     healthy: Family<ServerLabels, Gauge>,
     missing: Family<ServerLabels, Counter>,
-    journal_dropped: Counter,
-    bodies_dropped: Counter,
+    dropped: Dropped,
     sessions: Gauge,
     calls: AtomicU64,
+}
+
+/// What was not written.
+#[derive(Debug, Default)]
+struct Dropped {
+    journal: Counter,
+    bodies: Counter,
+    sinks: Family<SinkLabels, Counter>,
+}
+
+impl Dropped {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "tollhouse_journal_dropped",
+            "Journal lines dropped because they could not be written fast enough",
+            self.journal.clone(),
+        );
+        registry.register(
+            "tollhouse_bodies_dropped",
+            "Calls of which it was not kept what was said, because it came faster than written",
+            self.bodies.clone(),
+        );
+        registry.register(
+            "tollhouse_sink_dropped",
+            "Lines that a sink was never given, because they found no room or were refused",
+            self.sinks.clone(),
+        );
+    }
 }
 
 /// A server's name as a label value.
@@ -66,6 +93,11 @@ struct ServerLabels {
     template: Named,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabels {
+    sink: String,
+}
+
 impl Metrics {
     /// All families, registered and at zero.
     pub(crate) fn new() -> Self {
@@ -77,22 +109,12 @@ impl Metrics {
             }),
             healthy: Family::default(),
             missing: Family::default(),
-            journal_dropped: Counter::default(),
-            bodies_dropped: Counter::default(),
+            dropped: Dropped::default(),
             sessions: Gauge::default(),
             calls: AtomicU64::new(0),
         };
-        let Families {
-            registry,
-            requests,
-            duration,
-            healthy,
-            missing,
-            journal_dropped,
-            bodies_dropped,
-            sessions,
-            ..
-        } = &mut families;
+        let Families { registry, requests, duration, healthy, missing, dropped, sessions, .. } =
+            &mut families;
         registry.register(
             "gateway_requests",
             "Calls, by server, method and outcome",
@@ -113,16 +135,7 @@ impl Metrics {
             "Lists that went out without a server's items because it did not answer",
             missing.clone(),
         );
-        registry.register(
-            "tollhouse_journal_dropped",
-            "Journal lines dropped because they could not be written fast enough",
-            journal_dropped.clone(),
-        );
-        registry.register(
-            "tollhouse_bodies_dropped",
-            "Calls of which it was not kept what was said, because it came faster than written",
-            bodies_dropped.clone(),
-        );
+        dropped.register(registry);
         registry.register("tollhouse_sessions", "Open sessions of older clients", sessions.clone());
         Self(Arc::new(families))
     }
@@ -171,12 +184,18 @@ impl Metrics {
 
     /// Counts a journal line that was dropped.
     pub(crate) fn journal_dropped(&self) {
-        self.0.journal_dropped.inc();
+        self.0.dropped.journal.inc();
+    }
+
+    /// Counts lines that a sink was never given.
+    pub(crate) fn sink_dropped(&self, sink: &str, lines: usize) {
+        let labels = SinkLabels { sink: sink.to_owned() };
+        self.0.dropped.sinks.get_or_create(&labels).inc_by(lines as u64);
     }
 
     /// Counts a call of which it is not kept what was said.
     pub(crate) fn bodies_dropped(&self) {
-        self.0.bodies_dropped.inc();
+        self.0.dropped.bodies.inc();
     }
 
     /// Notes how many sessions are open.

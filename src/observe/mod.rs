@@ -16,6 +16,7 @@ mod scribe;
 mod search;
 mod segment;
 mod sheet;
+mod sink;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub(crate) use scribe::{Scribe, Writing};
 pub(crate) use search::{Search, Wanted};
 pub(crate) use segment::Archive;
 pub(crate) use sheet::{Sheet, Word};
+pub(crate) use sink::{SinkSettings, Sinks};
 pub(crate) use sums::{About, Span, Sum};
 pub(crate) use trace::start;
 
@@ -53,6 +55,10 @@ pub(crate) struct Settings {
     pub(crate) queue_bytes: usize,
     /// The book of calls.
     pub(crate) book: BookSettings,
+    /// Where lines of calls and events of the house go as well.
+    pub(crate) sinks: Vec<SinkSettings>,
+    /// Bytes of lines that wait for one sink; what comes beyond pushes out the oldest.
+    pub(crate) sink_bytes: usize,
 }
 
 /// How the book of calls is kept.
@@ -109,6 +115,8 @@ impl Default for Settings {
             queue_lines: 10_000,
             queue_bytes: 1 << 20,
             book: BookSettings::default(),
+            sinks: Vec::new(),
+            sink_bytes: 8 << 20,
         }
     }
 }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::Clock,
     observe::{
-        Journal, Log, Metrics, Settings, behind::stand_behind, entry::Finished, keeping::Keeping,
-        segment::Archive, sheet::Draft,
+        Journal, Log, Metrics, Settings, Sinks, behind::stand_behind, entry::Finished,
+        keeping::Keeping, segment::Archive, sheet::Draft,
     },
     store::{self, Records, Store},
 };
@@ -52,19 +52,20 @@ pub(crate) struct Scribe {
     is_json: bool,
     listeners: broadcast::Sender<Arc<Vec<u8>>>,
     keeping: Option<Keeping>,
+    sinks: Sinks,
 }
 
 impl Scribe {
     /// A scribe who writes into the log alone.
     pub(crate) fn new(
         settings: Settings,
-        (journal, log): (Journal, Log),
+        (journal, log, sinks): (Journal, Log, Sinks),
         metrics: Metrics,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let is_json = settings.format.is_json();
         let listeners = broadcast::Sender::new(settings.book.live_batches.max(1));
-        Self { journal, log, metrics, clock, settings, is_json, listeners, keeping: None }
+        Self { journal, log, metrics, clock, settings, is_json, listeners, keeping: None, sinks }
     }
 
     /// Has everything written into the book as well, where it is one to be kept.
@@ -163,6 +164,11 @@ impl Scribe {
             if !had_room {
                 self.metrics.journal_dropped();
             }
+        }
+        if !self.sinks.is_empty() {
+            let mut text = String::new();
+            line.as_json(&mut text);
+            self.sinks.add(&text);
         }
         if let Some(keeping) = &mut self.keeping
             && !keeping.put(line, self.clock.tick())

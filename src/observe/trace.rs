@@ -4,7 +4,7 @@ use std::panic::PanicHookInfo;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::observe::{Log, Settings, entry::plain};
+use crate::observe::{Log, Settings, Sinks, entry::plain};
 
 /// A log filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +15,14 @@ pub(crate) struct InvalidLevel {
 }
 
 /// Starts the log. A second start in one process gives a log for calls only.
-pub(crate) fn start(settings: &Settings) -> Result<Log, InvalidLevel> {
+pub(crate) fn start(settings: &Settings, sinks: &Sinks) -> Result<Log, InvalidLevel> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|source| InvalidLevel { level: settings.level.clone(), source })?;
     let log = Log::new(settings.queue_bytes);
     let lines = fmt::layer().with_writer(log.clone()).with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let away = fmt::layer().with_writer(sinks.clone()).with_target(false).json();
+    let away = (!sinks.is_empty()).then(|| away.flatten_event(true));
+    let registry = tracing_subscriber::registry().with(filter).with(away);
     let started = if settings.format.is_json() {
         registry.with(lines.json().flatten_event(true)).try_init()
     } else {
