@@ -223,28 +223,10 @@ impl Drop for Diary {
 
 /// Compares the audit with the feed, while no gateway runs.
 pub async fn check_book(settings: &Settings) -> anyhow::Result<BookCheck> {
-    const PAGE: usize = 1_000;
     let store = Store::open(&settings.data, &settings.store, Arc::new(SystemClock))?;
-    let snapshot = store.read()?;
-    let mut check = BookCheck { audit: 0, feed: 0, agree: true };
-    loop {
-        let lines = snapshot.audit(check.audit, PAGE)?;
-        let entries = snapshot.feed(check.feed, PAGE)?;
-        check.agree &= lines.len() == entries.len();
-        for (line, entry) in lines.iter().zip(&entries) {
-            check.audit += 1;
-            check.feed += 1;
-            let is_next = line.sequence == check.audit && entry.sequence == check.feed;
-            check.agree &= is_next && line.id == entry.id && line.change == entry.change;
-        }
-        if lines.len() != entries.len() || lines.is_empty() || !check.agree {
-            break;
-        }
-    }
-    check.agree &= check.audit == snapshot.last_sequence()?;
-    drop(snapshot);
+    let (audit, feed, agree) = observe::audit::compare_with_feed(&store.read()?)?;
     store.close().await;
-    Ok(check)
+    Ok(BookCheck { audit, feed, agree })
 }
 
 /// All rooms, raised in the order of the stairs.

@@ -139,6 +139,28 @@ pub(crate) fn verify(snapshot: &Snapshot) -> Result<Verified, store::Error> {
     Ok(Verified { lines: last, unchained, head, faults })
 }
 
+/// Counts the lines of the audit and the entries of the feed, and says whether both have the same
+/// numbers and tell of the same changes, with none missing.
+pub(crate) fn compare_with_feed(snapshot: &Snapshot) -> Result<(u64, u64, bool), store::Error> {
+    let (mut audit, mut feed, mut agree) = (0, 0, true);
+    loop {
+        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let (lines, entries) = (snapshot.audit(audit, page)?, snapshot.feed(feed, page)?);
+        agree &= lines.len() == entries.len();
+        for (line, entry) in lines.iter().zip(&entries) {
+            audit += 1;
+            feed += 1;
+            let is_next = line.sequence == audit && entry.sequence == feed;
+            agree &= is_next && line.id == entry.id && line.change == entry.change;
+        }
+        if lines.len() != entries.len() || lines.is_empty() || !agree {
+            break;
+        }
+    }
+    agree &= audit == snapshot.last_sequence()?;
+    Ok((audit, feed, agree))
+}
+
 /// What is known of the line before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
