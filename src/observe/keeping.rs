@@ -19,7 +19,9 @@ use crate::{
 /// How long lines may wait to be written: what a crash may take.
 const WAIT: Duration = Duration::from_millis(250);
 /// How long whoever writes sleeps at most.
-const SLEEP: Duration = Duration::from_mins(1);
+pub(super) const SLEEP: Duration = Duration::from_mins(1);
+/// How long after the start old lines are removed first: who only runs a command does not wait.
+const SETTLE: Duration = Duration::from_mins(1);
 /// How long after a failed write it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Small sheets that are kept before they become one.
@@ -90,7 +92,7 @@ impl Keeping {
             metrics,
             dropped: 0,
             not_before: None,
-            retain_at: now,
+            retain_at: now + SETTLE,
         })
     }
 

@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::Clock,
     observe::{
-        Journal, Log, Metrics, Settings, Sinks, behind::stand_behind, entry::Finished,
-        keeping::Keeping, segment::Archive, sheet::Draft,
+        Journal, Log, Metrics, Settings, Sinks,
+        behind::stand_behind,
+        entry::Finished,
+        keeping::{Keeping, SLEEP},
+        segment::Archive,
+        sheet::Draft,
     },
     store::{self, Records, Store},
 };
 
-/// How long the scribe sleeps at most.
-const SLEEP: Duration = Duration::from_mins(1);
 /// How often old lines are removed.
 const RETAIN: Duration = Duration::from_hours(1);
 

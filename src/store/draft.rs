@@ -393,7 +393,10 @@ impl<'a> Draft<'a> {
         let body = Some(codec::encode(thing)?);
         let before = match self.edits.get(&(T::TABLE.kind, thing.id())) {
             Some(edit) => edit.told.0.clone(),
-            None => self.find::<T>(thing.id())?.and_then(|before| told::value(&before)),
+            None if told::is_told::<T>() => {
+                self.find::<T>(thing.id())?.and_then(|before| told::value(&before))
+            }
+            None => None,
         };
         self.edit(thing, thing.id(), body, (before, told::value(thing)));
         Ok(())

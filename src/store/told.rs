@@ -14,13 +14,16 @@ const IDLE: [&str; 1] = ["updated_at"];
 /// The longest text of either side, in bytes.
 const TEXT: usize = 8 << 10;
 
-/// A thing as it is told of; none where it is little else than secrets.
+/// Whether anything is told of such things: not where they are little else than secrets.
+pub(super) const fn is_told<T: Thing>() -> bool {
+    use Noun::{Link, Login, Pins, SecondFactor, SigningKey};
+    !matches!(T::NOUN, Login | SigningKey | SecondFactor | Link | Pins)
+}
+
+/// A thing as it is told of; none where nothing is.
 pub(super) fn value<T: Thing>(thing: &T) -> Option<Value> {
-    match T::NOUN {
-        Noun::Login | Noun::SigningKey | Noun::SecondFactor | Noun::Link | Noun::Pins => None,
-        // What cannot be told of is still changed.
-        _ => veiled(|| serde_json::to_value(thing)).ok(),
-    }
+    // What cannot be told of is still changed.
+    is_told::<T>().then(|| veiled(|| serde_json::to_value(thing)).ok()).flatten()
 }
 
 /// What is different: what it was and what it is, as JSON.
