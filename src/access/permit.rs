@@ -102,6 +102,11 @@ impl Caller {
         self.principal.may(Permission::OrganizationsManage)
     }
 
+    /// The organization whose lines and sums the caller sees; none where they see those of all.
+    pub(crate) fn confined_to(&self) -> Option<OrganizationId> {
+        (!self.is_above()).then_some(self.principal.organization)
+    }
+
     /// Checks that a session is the caller's own.
     pub(crate) fn owns(&self, session: Option<&SessionKey>) -> Result<(), Error> {
         match session {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::desk::{Failure, Visitor, one},
-    domain::{AuditLine, Permission, Timestamp},
+    domain::{AuditLine, Timestamp},
     observe::{
         audit::{self, Search},
         report,
@@ -51,9 +51,8 @@ pub(super) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Failure> {
     let limit = wanted.limit.unwrap_or(100).clamp(1, MOST);
-    let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
     let search = Search {
-        organization: (!stands_above).then_some(caller.principal().organization),
+        organization: caller.confined_to(),
         noun: wanted.resource_type,
         action: wanted.action,
         actor: wanted.actor_id,
@@ -90,9 +89,7 @@ pub(super) async fn report(
 ) -> Result<Response, Failure> {
     let since = moment("since", about.since.as_deref())?.unwrap_or(Timestamp::from_ms(0));
     let until = moment("until", about.until.as_deref())?.unwrap_or(Timestamp::from_ms(i64::MAX));
-    let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
-    let organization = (!stands_above).then_some(caller.principal().organization);
-    Ok(one(report::report(&store.read()?, organization, (since, until))?))
+    Ok(one(report::report(&store.read()?, caller.confined_to(), (since, until))?))
 }
 
 /// Verifies the whole audit.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{FromRequestParts as _, Path, Query, Request, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
@@ -26,7 +26,7 @@ use crate::{
     edge,
     observe::{Book, Page, RequestLine, Search, Sheet, Wanted, Word},
     problem::{Kind, Problem},
-    wire::{csv_field, encode_event_with_id},
+    wire::{csv_field, csv_text, encode_event_with_id},
 };
 
 /// The most lines in one answer.
@@ -125,10 +125,9 @@ impl Asked {
                 return Err(Problem::new(Kind::Invalid, message));
             }
         };
-        let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
         let said = |(column, said): (Word, &Option<String>)| Some((column, said.clone()?));
         Ok(Wanted {
-            organization: (!stands_above).then_some(caller.principal().organization),
+            organization: caller.confined_to(),
             words: columns.into_iter().filter_map(said).collect(),
             since: moment("since", self.since.as_deref())?,
             until: moment("until", self.until.as_deref())?,
@@ -156,20 +155,17 @@ pub(super) async fn logs(
     visitor: Visitor,
     State(office): State<Office>,
     Query(sort): Query<Sort>,
-    request: Request,
+    uri: Uri,
 ) -> Result<Response, Failure> {
-    let (mut parts, _) = request.into_parts();
-    let unread = |error: axum::extract::rejection::QueryRejection| {
-        Problem::new(Kind::Invalid, error.body_text())
-    };
+    let unread = |error: QueryRejection| Problem::new(Kind::Invalid, error.body_text());
     match sort.kind.as_deref() {
         None | Some("audit") => {
-            let wanted = Query::from_request_parts(&mut parts, &()).await.map_err(unread)?;
+            let wanted = Query::try_from_uri(&uri).map_err(unread)?;
             audit::list(visitor, State(office.store), wanted).await
         }
         Some("request") => {
             visitor.0.may(Permission::LogsRead)?;
-            let asked = Query::from_request_parts(&mut parts, &()).await.map_err(unread)?;
+            let asked = Query::try_from_uri(&uri).map_err(unread)?;
             list(visitor, State(office.book), asked).await
         }
         Some(_) => Err(Problem::new(Kind::Invalid, "the type is audit or request").into()),
@@ -339,12 +335,7 @@ const COLUMNS: [&str; 22] = [
 ];
 
 fn row(line: &Value) -> String {
-    let field = |column: &str| match &line[column] {
-        Value::Null => String::new(),
-        Value::String(text) => csv_field(text).into_owned(),
-        other => other.to_string(),
-    };
-    COLUMNS.map(field).join(",")
+    COLUMNS.map(|column| csv_field(&csv_text(line.get(column))).into_owned()).join(",")
 }
 
 /// Hands out all lines that fit, the newest first, a piece at a time.

@@ -15,7 +15,7 @@ use crate::{
         audit::moment,
         desk::{Failure, Visitor, many},
     },
-    domain::{OrganizationId, Permission, Timestamp},
+    domain::{OrganizationId, Timestamp},
     observe::{About, Span, Sum, SumsWanted},
     problem::{Kind, Problem},
 };
@@ -68,12 +68,11 @@ pub(super) async fn list(
     if (until.as_ms().saturating_sub(since.as_ms())) / asked.window.ms() > SPANS {
         return Err(invalid("that is a longer time than one answer holds: ask for parts of it"));
     }
-    let stands_above = caller.may(Permission::OrganizationsManage).is_ok();
     let wanted = SumsWanted {
         span: asked.window,
         since,
         until,
-        organization: (!stands_above).then_some(caller.principal().organization),
+        organization: caller.confined_to(),
         server: asked.server,
         method: asked.method,
     };

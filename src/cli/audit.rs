@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::Folder,
     client::{AuditView, Client},
-    wire::csv_field,
+    wire::{csv_field, csv_text},
 };
 
 /// Lines that are asked for at once.
@@ -199,20 +199,19 @@ async fn report(
     }
     let (rows, columns) =
         if changes { (&report.changes, &CHANGES[..]) } else { (&report.access, &ACCESS[..]) };
-    let cell = |row: &Map<String, Value>, column: &&str| match row.get(*column) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
     if csv {
         out.line(&columns.join(","))?;
         return rows.iter().try_for_each(|row| {
-            let fields = columns.iter().map(|column| csv_field(&cell(row, column)).into_owned());
+            let fields =
+                columns.iter().map(|column| csv_field(&csv_text(row.get(*column))).into_owned());
             out.line(&fields.collect::<Vec<_>>().join(","))
         });
     }
     let shown = |row: &Map<String, Value>| {
-        columns.iter().map(|column| or_dash(cell(row, column))).collect::<Vec<_>>()
+        columns
+            .iter()
+            .map(|column| or_dash(csv_text(row.get(*column)).into_owned()))
+            .collect::<Vec<_>>()
     };
     let headings: Vec<String> = columns.iter().map(|it| it.to_uppercase()).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
@@ -242,12 +241,8 @@ async fn export(context: &Context, search: Search, csv: bool) -> Result<(), Fail
         let text = if csv {
             let number = line.id.to_string();
             let detail = line.detail.as_deref().unwrap_or_default();
-            let said = |name: &str| match line.more.get(name) {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            };
-            let [address, old, new] = ["actor_ip", "old_values", "new_values"].map(said);
+            let [address, old, new] =
+                ["actor_ip", "old_values", "new_values"].map(|name| csv_text(line.more.get(name)));
             let fields = [
                 &*number,
                 &line.created_at,

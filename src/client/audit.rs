@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Client, Error, manage::segment};
+use super::{Client, Error, manage::query};
 
 /// A line of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,16 +69,12 @@ impl Client {
     /// Lines of the audit, the newest first. What is looked for is named as in the path's query,
     /// such as `("action", "server.created")`, `limit` and `offset` too.
     pub async fn audit(&self, wanted: &[(&str, String)]) -> Result<Vec<AuditView>, Error> {
-        let pairs = wanted.iter().map(|(name, value)| format!("{name}={}", segment(value)));
-        let pairs = pairs.collect::<Vec<_>>().join("&");
-        self.get(&format!("/api/admin/audit?{pairs}")).await
+        self.get(&format!("/api/admin/audit?{}", query(wanted))).await
     }
 
     /// Who could do what and when, and who changed what; `since` and `until` are moments.
     pub async fn audit_report(&self, about: &[(&str, String)]) -> Result<AuditReport, Error> {
-        let pairs = about.iter().map(|(name, value)| format!("{name}={}", segment(value)));
-        let pairs = pairs.collect::<Vec<_>>().join("&");
-        self.get(&format!("/api/admin/audit/report?{pairs}")).await
+        self.get(&format!("/api/admin/audit/report?{}", query(about))).await
     }
 
     /// Verifies the whole audit.

@@ -433,6 +433,12 @@ impl Client {
     }
 }
 
+/// What stands behind the question mark for these names and values.
+pub(super) fn query(pairs: &[(&str, String)]) -> String {
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", segment(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 /// Text as one segment of a path, whatever it holds.
 pub(super) fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);

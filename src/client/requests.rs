@@ -6,7 +6,10 @@ use reqwest::{Method, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Client, Error, answer, manage::segment};
+use super::{
+    Client, Error, answer,
+    manage::{query, segment},
+};
 use crate::wire::SseDecoder;
 
 /// Bytes of one event of a line.
@@ -56,11 +59,6 @@ pub enum RequestNews {
     Line(Box<RequestView>),
     /// Calls came faster than they were told of, and some were passed over.
     Missed,
-}
-
-fn query(wanted: &[(&str, String)]) -> String {
-    let pairs = wanted.iter().map(|(name, value)| format!("{name}={}", segment(value)));
-    pairs.collect::<Vec<_>>().join("&")
 }
 
 impl Client {

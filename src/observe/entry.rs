@@ -54,6 +54,16 @@ pub(super) struct Entry {
     pub(super) bodies: Option<Box<[Body; 2]>>,
 }
 
+impl Entry {
+    /// The endpoint it came by.
+    fn endpoint(&self) -> String {
+        match &self.exchange {
+            Some(exchange) => format!("/proxy/{}", exchange.route.name),
+            None => self.scope.to_string(),
+        }
+    }
+}
+
 /// What was said, or the beginning of it.
 #[derive(Debug, Default)]
 pub(super) struct Body {
@@ -122,12 +132,10 @@ impl Finished {
         );
         add(line, "request_id", entry.request_id.as_str());
         add(line, "method", entry.method.as_str());
+        add(line, "endpoint", &entry.endpoint());
         if let Some(exchange) = &entry.exchange {
-            add(line, "endpoint", &format!("/proxy/{}", exchange.route.name));
             add(line, "http_method", exchange.verb.as_str());
             add(line, "path", &exchange.path);
-        } else {
-            add(line, "endpoint", &entry.scope.to_string());
         }
         if let Some(server) = &entry.server {
             add(line, "server", server.name.as_str());
@@ -245,12 +253,10 @@ impl Finished {
         line.word(Word::Via, entry.via);
         line.word(Word::Revision, entry.revision.as_str());
         line.word(Word::Outcome, end.outcome);
+        line.word(Word::Endpoint, &entry.endpoint());
         if let Some(exchange) = &entry.exchange {
-            line.word(Word::Endpoint, &format!("/proxy/{}", exchange.route.name));
             line.word(Word::Verb, exchange.verb.as_str());
             line.word(Word::Path, cut(&exchange.path));
-        } else {
-            line.word(Word::Endpoint, &entry.scope.to_string());
         }
         if let Some(server) = &entry.server {
             line.word(Word::Server, server.name.as_str());
@@ -323,8 +329,7 @@ fn add(line: &mut String, name: &str, text: &str) {
             line.push_str(piece);
         }
     } else {
-        let short: String = text.chars().take(TEXT_LIMIT).collect();
-        let quoted = serde_json::to_string(&short).expect("text is always JSON");
+        let quoted = serde_json::to_string(cut(text)).expect("text is always JSON");
         let _ = write!(line, r#","{name}":"#);
         push(line, &quoted);
     }

@@ -28,7 +28,8 @@ fn desk(settings: Settings) -> Desk {
     clock.advance(DAY * 1_000);
     let log = Log::new(settings.queue_bytes);
     let journal = Journal::new(&settings, metrics.clone(), clock.clone());
-    let lines = (journal.clone(), log.clone(), Sinks::none(clock.clone()));
+    let sinks = Sinks::start(&[], 0, &metrics, clock.clone()).expect("there are none");
+    let lines = (journal.clone(), log.clone(), sinks);
     let scribe = Scribe::new(settings, lines, metrics.clone(), clock.clone());
     Desk { clock, journal, log, metrics, scribe }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 /// A field. What a table program would take for a formula is kept from being one.
 #[must_use]
 pub fn csv_field(text: &str) -> Cow<'_, str> {
@@ -13,6 +15,16 @@ pub fn csv_field(text: &str) -> Cow<'_, str> {
         return Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")));
     }
     text
+}
+
+/// A value of JSON as the text of a field: nothing where there is none.
+#[must_use]
+pub fn csv_text(value: Option<&Value>) -> Cow<'_, str> {
+    match value {
+        None | Some(Value::Null) => Cow::Borrowed(""),
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(other) => Cow::Owned(other.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub use answer::{Answer, Completed, Outcome, ResultType, Unreadable};
 pub use askable::Askable;
 pub use call::{AsTask, Call, Client, SessionKey};
 pub use canonical::canonical;
-pub use csv::csv_field;
+pub use csv::{csv_field, csv_text};
 pub use envelope::{http_error, rpc_error};
 pub use exchange::Exchange;
 pub use header::Address;

@@ -192,12 +192,6 @@ struct Queue {
 }
 
 impl Sinks {
-    /// None.
-    #[cfg(test)]
-    pub(crate) fn none(clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Shared { outlets: Vec::new(), clock }))
-    }
-
     /// What is wrong with the settings, if something is.
     pub(crate) fn check(settings: &[SinkSettings]) -> Result<(), InvalidSink> {
         settings.iter().try_for_each(|settings| sink(settings).map(drop))
